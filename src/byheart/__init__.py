@@ -1,0 +1,1 @@
+"""byheart tells what a model, or a memory beside it, knows by heart."""

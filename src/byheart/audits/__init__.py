@@ -1,0 +1,53 @@
+"""Measuring what a model knows by heart: one file an audit, found by name without importing it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from byheart.core.audit import Audit
+from byheart.core.errors import UnknownName, UsageError
+
+__all__ = ["AUDITS", "audit_class", "make"]
+
+AUDITS: dict[str, str] = {
+    "economic-recall": "byheart.audits.economic_recall:EconomicRecall",
+    "membership": "byheart.audits.membership:Membership",
+    "output-distribution": "byheart.audits.output_distribution:OutputDistribution",
+    "verbatim": "byheart.audits.verbatim:Verbatim",
+}
+"""Name on the command line to the class that implements it."""
+
+
+def audit_class(name: str) -> type[Audit]:
+    """The class behind a name.
+
+    Raises:
+        UnknownName: If there is no such audit; the nearest names are suggested.
+    """
+    if name not in AUDITS:
+        raise UnknownName("audit", name, AUDITS)
+    module, _, attribute = AUDITS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make(name: str, **knobs: Any) -> Audit:
+    """An audit by name, with its knobs.
+
+    Raises:
+        UnknownName: If there is no such audit.
+        UsageError: If it has no such knob.
+    """
+    cls = audit_class(name)
+    try:
+        return cls(**knobs)
+    except TypeError as error:
+        import dataclasses
+
+        known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+        unknown = sorted(set(knobs) - set(known))
+        if not unknown:
+            raise
+        raise UsageError(
+            f"{name} has no knob {', '.join(unknown)}; it has {', '.join(known)}"
+        ) from error

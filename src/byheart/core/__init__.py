@@ -1,0 +1,1 @@
+"""What all rooms share: models, asks, audits, findings, reports, statistics, errors, checks."""
