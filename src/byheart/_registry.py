@@ -1,0 +1,51 @@
+"""What inspect_ai finds by the entry point: the provider `byheart/` and every audit as a task."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from inspect_ai import Task, task
+
+from byheart.audits import AUDITS, audit_class
+from byheart.core.evaluation import as_task
+from byheart.core.provider import byheart_provider
+
+__all__ = ["byheart_provider"]  # the tasks are added below, one an audit
+
+
+def _task(name: str) -> Any:
+    """A task function whose parameters are the audit's knobs, typed as they are there."""
+    cls = audit_class(name)
+
+    def build(seed: int = 0, limit: int | None = None, **knobs: Any) -> Task:
+        return as_task(cls(**knobs), seed=seed, limit=limit)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    hints = inspect.get_annotations(cls, eval_str=False)
+    parameters = [
+        inspect.Parameter("seed", keyword, default=0, annotation=int),
+        inspect.Parameter("limit", keyword, default=None, annotation=int | None),
+    ]
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.init:
+            default = (
+                field.default
+                if field.default is not dataclasses.MISSING
+                else field.default_factory()  # type: ignore[misc]
+            )
+            parameters.append(
+                inspect.Parameter(
+                    field.name, keyword, default=default, annotation=hints.get(field.name, Any)
+                )
+            )
+    build.__name__ = build.__qualname__ = name.replace("-", "_")
+    build.__doc__ = cls.__doc__
+    build.__signature__ = inspect.Signature(parameters, return_annotation=Task)  # type: ignore[attr-defined]
+    return task(name=name)(build)
+
+
+for _name in AUDITS:
+    globals()[_name.replace("-", "_")] = _task(_name)
+    __all__.append(_name.replace("-", "_"))

@@ -1,0 +1,173 @@
+"""`byheart.audit`: audits by name, on a model by name, with the self-test that proves the tool."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from byheart.audits import AUDITS, audit_class, make
+from byheart.core.audit import Audit
+from byheart.core.errors import DataError, OutputError, UsageError
+from byheart.core.model import load
+from byheart.core.report import Report
+from byheart.core.run import Progress, run
+
+__all__ = ["audit", "build_audits"]
+
+_SHARED_KNOBS = ("samples", "texts", "fresh", "csv", "cutoff", "benchmark")
+
+
+def audit(
+    model: Any,
+    audits: Sequence[str | Audit] | str | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    samples: int | None = None,
+    texts: str | Path | Sequence[str | Path] | None = None,
+    fresh: str | Path | Sequence[str | Path] | None = None,
+    csv: str | Path | None = None,
+    cutoff: str | None = None,
+    benchmark: str | Path | None = None,
+    reference: Any = None,
+    knobs: Mapping[str, Mapping[str, Any]] | None = None,
+    out: str | Path | None = None,
+    logs: bool = True,
+    self_test: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Audit a model: what does it know by heart?
+
+    Args:
+        model: What `byheart.load` takes: ``"smollm2"``, ``"hf:NAME-or-folder"``, ``"gguf:FILE"``,
+            ``"inspect:PROVIDER/NAME"``, a module, a function, a `Model`.
+        audits: Names or instances; None runs all that exist.
+        limit: Most pairs, or items an arm, of every audit; None is each audit's own default.
+        seed: Redraws everything random; written into the report.
+        samples: Continuations an item, for audits that sample more than once.
+        texts: The user's own text files or folders as the seen arm (verbatim, membership).
+        fresh: Twins of `texts` that the model cannot have seen.
+        csv: A series of one's own, columns ``date,value`` (economic-recall).
+        cutoff: Knowledge cutoff of the model, ``YYYY-MM`` (economic-recall).
+        benchmark: JSON lines with ``question`` and ``answer`` (output-distribution).
+        reference: A second model for reference-calibrated membership scores.
+        knobs: Further fields of an audit by its name, ``{"verbatim": {"prefix": 64}}``.
+        out: Folder for report, rows and logs. A second call with the same arguments takes up
+            finished rows. None keeps everything in memory.
+        logs: Also write inspect_ai logs there.
+        self_test: Plant fresh items in an adapter and show that they are found (needs weights).
+        device: As for `byheart.load`.
+        dtype: As for `byheart.load`.
+        progress: Called with a `byheart.core.run.Tick` as rows finish.
+
+    Returns:
+        The report; saved to `out` if that is given.
+
+    Raises:
+        UnknownName: No such model or audit.
+        UsageError: A knob that none of the chosen audits has.
+        DataError: The user's material cannot be used.
+        EndpointError: The endpoint does not answer.
+        OutputError: `out` cannot be written.
+
+    >>> report = audit(lambda prompt: "no idea", ["verbatim"], limit=4)
+    >>> report.findings[0].seen.value
+    0.0
+    """
+    folder = None if out is None else _writable(Path(out))
+    shared = {
+        "samples": samples, "texts": texts, "fresh": fresh, "csv": csv, "cutoff": cutoff,
+        "benchmark": benchmark,
+    }  # fmt: skip
+    chosen = build_audits(
+        audits,
+        {k: v for k, v in shared.items() if v is not None},
+        knobs or {},
+        reference is not None,
+    )
+    loaded = load(model, device=device, dtype=dtype)
+    if hasattr(loaded, "ping"):
+        loaded.ping()
+    roles = {} if reference is None else {"reference": load(reference, device=device, dtype=dtype)}
+    settings = {k: str(v) for k, v in shared.items() if v is not None}
+    report = run(
+        loaded,
+        chosen,
+        seed=seed,
+        limit=limit,
+        roles=roles,
+        out=folder,
+        logs=logs,
+        progress=progress,
+        settings=settings,
+    )
+    if self_test and report.meta["complete"]:
+        from byheart.selftest import self_test as test
+
+        names = [a.name for a in chosen]
+        result = test(loaded, names, seed=seed, out=folder, progress=progress)
+        report = dataclasses.replace(report, self_test=result)
+    if folder is not None:
+        report.save(folder)
+    return report
+
+
+def build_audits(
+    audits: Sequence[str | Audit] | str | None,
+    shared: Mapping[str, Any],
+    knobs: Mapping[str, Mapping[str, Any]],
+    reference: bool = False,
+) -> list[Audit]:
+    """Audits from names, giving each the shared knobs that it has.
+
+    Raises:
+        UsageError: If a knob fits none of the chosen audits.
+    """
+    names: Sequence[str | Audit] = (
+        sorted(AUDITS)
+        if audits is None
+        else [audits]
+        if isinstance(audits, str | Audit)
+        else audits
+    )
+    for name in knobs:
+        audit_class(name)
+        if name not in [a if isinstance(a, str) else a.name for a in names]:
+            raise UsageError(f"knobs are given for {name}, which is not among the audits to run")
+    built, used = [], set()
+    for entry in names:
+        if isinstance(entry, Audit):
+            built.append(entry)
+            continue
+        cls = audit_class(entry)
+        fields = {f.name for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+        mine = {k: v for k, v in shared.items() if k in fields}
+        used |= set(mine)
+        if reference and "reference" in fields:
+            mine["reference"] = True
+        built.append(make(entry, **{**mine, **knobs.get(entry, {})}))
+    unused = sorted(set(shared) - used)
+    if unused:
+        listed = ", ".join(a if isinstance(a, str) else a.name for a in names)
+        raise UsageError(f"{', '.join(unused)}: none of the audits to run ({listed}) takes this")
+    return built
+
+
+def _writable(folder: Path) -> Path:
+    """Make the folder and try it, before minutes of work are spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".byheart-write-test"
+        probe.write_text("ok")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {error.strerror or error}; choose another folder with --out"
+        ) from error
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
+    return folder

@@ -1,0 +1,186 @@
+"""`byheart audit MODEL [AUDIT ...]`: what does this model know by heart?"""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from byheart.core.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from byheart.core.run import Progress
+
+__all__ = ["audit", "register"]
+
+
+def audit(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="smollm2, hf:NAME-or-folder, gguf:FILE or inspect:PROVIDER/NAME.", metavar="MODEL"
+        ),
+    ],
+    audits: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Which audits; all if left out. See: byheart list audits.", metavar="[AUDIT ...]"
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most pairs, or items an arm.")] = None,
+    seed: Annotated[int, typer.Option(help="Redraws everything random.")] = 0,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Continuations an item, where an audit samples.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report, rows and logs.")] = Path(
+        "byheart-report"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(help="Exit with 1 if a finding matches: 'gap>0.1', 'verdict=memorised'."),
+    ] = None,
+    texts: Annotated[
+        list[Path] | None, typer.Option(help="Your own text files or folders: the seen arm.")
+    ] = None,
+    fresh: Annotated[
+        list[Path] | None, typer.Option(help="Twins of --texts the model cannot have seen.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Your own series (date,value), for economic-recall.")
+    ] = None,
+    cutoff: Annotated[
+        str | None, typer.Option(help="Knowledge cutoff YYYY-MM, for economic-recall.")
+    ] = None,
+    benchmark: Annotated[
+        Path | None, typer.Option(help="JSON lines question/answer, for output-distribution.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="A second model, for reference-calibrated membership.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-S", help="Any other knob: AUDIT.FIELD=VALUE (JSON or text)."),
+    ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test", help="Plant fresh items in an adapter; show they are found."),
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; the best if left out.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
+    no_logs: Annotated[bool, typer.Option("--no-logs", help="Write no inspect_ai logs.")] = False,
+) -> None:
+    """What does this model know by heart? In Python: byheart.audit(model, audits=[...])."""
+    import byheart
+
+    knobs = _knobs(set_ or [])
+    if fail_on is not None:
+        from byheart.core.report import Report
+
+        Report.of("", ()).exceeds(fail_on)  # a wrong expression is said before minutes of work
+    with _Bars() as bars:
+        report = byheart.audit(
+            model, audits or None, limit=limit, seed=seed, samples=samples, texts=texts or None,
+            fresh=fresh or None, csv=csv, cutoff=cutoff, benchmark=benchmark, reference=reference,
+            knobs=knobs, out=out, logs=not no_logs, self_test=self_test, device=device, dtype=dtype,
+            progress=bars,
+        )  # fmt: skip
+    if json:
+        typer.echo(report.to_json())
+    else:
+        from rich.console import Console
+
+        from byheart.core._report_text import render
+
+        console = Console()
+        console.print(render(report))
+        console.print(f"report: {out / 'report.html'}  ({out / 'report.json'})")
+    if not report.meta["complete"]:
+        missing = report.meta["missing"]
+        typer.secho(
+            f"byheart: stopped before the end: {missing}. Finished rows are kept in {out}; "
+            "the same command goes on from there",
+            fg=typer.colors.RED,
+            err=True,
+        )
+        raise typer.Exit(130 if missing == "interrupted" else 3)
+    if fail_on is not None and (matches := report.exceeds(fail_on)):
+        for finding in matches:
+            typer.secho(f"byheart: {finding.name}: {fail_on}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
+    if report.self_test is not None and not report.self_test.passed:
+        raise ModelError(
+            "the self-test did not find what was planted; do not trust this report "
+            f"(details in {out / 'report.html'})"
+        )
+
+
+def _knobs(settings: list[str]) -> dict[str, dict[str, Any]]:
+    """``["verbatim.prefix=64"]`` to ``{"verbatim": {"prefix": 64}}``."""
+    out: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        where, equals, text = setting.partition("=")
+        name, dot, knob = where.strip().partition(".")
+        if not (equals and dot and name and knob):
+            raise UsageError(f"--set takes AUDIT.FIELD=VALUE, got {setting!r}")
+        try:
+            value = json_module.loads(text)
+        except ValueError:
+            value = text
+        if isinstance(value, list):
+            value = tuple(value)
+        out.setdefault(name, {})[knob.replace("-", "_")] = value
+    return out
+
+
+class _Bars:
+    """Progress on stderr: a bar an audit, with what is done and how long it will take."""
+
+    def __enter__(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[rows]:>9}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(stderr=True),
+        )
+        self._bars.start()
+        self._tasks: dict[str, Any] = {"": self._bars.add_task("loading", total=None, rows="")}
+        return self._tick
+
+    def _tick(self, tick: Any) -> None:
+        if "" in self._tasks:
+            self._bars.remove_task(self._tasks.pop(""))
+        if tick.stage not in self._tasks:
+            self._tasks[tick.stage] = self._bars.add_task(tick.stage, total=tick.total, rows="")
+        self._bars.update(
+            self._tasks[tick.stage],
+            completed=tick.done,
+            total=tick.total,
+            rows=f"{tick.rows}/{tick.of}",
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("audit")(audit)

@@ -1,0 +1,38 @@
+"""`byheart show report.json`: print a report, or write its page anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register", "show"]
+
+
+def show(
+    report: Annotated[Path, typer.Argument(help="A report.json, or the folder it lies in.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+) -> None:
+    """Print a report; in Python: byheart.Report.load(path)."""
+    from byheart.core.report import Report
+
+    loaded = Report.load(report / "report.json" if report.is_dir() else report)
+    if html is not None:
+        html.write_text(loaded.to_html(), encoding="utf-8")
+        typer.echo(f"wrote {html}", err=True)
+    if json:
+        typer.echo(loaded.to_json())
+        return
+    if html is None:
+        from rich.console import Console
+
+        from byheart.core._report_text import render
+
+        Console().print(render(loaded))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("show")(show)

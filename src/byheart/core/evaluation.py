@@ -1,0 +1,286 @@
+"""Any audit as an inspect_ai task: dataset from its probes, solver from its conversation.
+
+`as_task` is what ``inspect eval byheart/NAME`` runs; `evaluate` is what `byheart.audit` runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from byheart.core.ask import Ask, Facts, Reply
+from byheart.core.audit import Audit, Probe, Row
+from byheart.core.errors import ByheartError, EndpointError, ModelError, need
+from byheart.core.model import Model
+from byheart.core.report import Failure
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.model import Model as InspectAIModel
+    from inspect_ai.scorer import Scorer
+    from inspect_ai.solver import Solver
+
+__all__ = ["as_task", "evaluate"]
+
+_ROW = "byheart_row"
+_PATIENCE = 3
+"""So many failures before the first success, and the model itself is taken to be dead."""
+
+
+def as_task(
+    audit: Audit,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    probes: Sequence[Probe] | None = None,
+    solver: Solver | None = None,
+) -> Task:
+    """The audit as a task for inspect_ai.
+
+    Args:
+        audit: The audit.
+        seed: For drawing probes, and for the findings' resampling.
+        limit: Most pairs, or items an arm.
+        probes: Which probes; None draws them.
+        solver: Holds the conversations; None is `converse(audit)`.
+
+    Raises:
+        MissingExtra: If inspect_ai is not installed.
+    """
+    need("inspect_ai", "audit")
+    from inspect_ai import Task
+    from inspect_ai.dataset import MemoryDataset
+    from inspect_ai.dataset import Sample as Item
+
+    drawn = audit.probes(seed=seed, limit=limit) if probes is None else list(probes)
+    items = [
+        Item(
+            id=p.id,
+            input=p.prompt or " ",
+            target=p.target,
+            metadata={"arm": p.arm, "pair": p.pair, "probe": dataclasses.asdict(p)},
+        )
+        for p in drawn
+    ]
+    return Task(
+        dataset=MemoryDataset(items, name=audit.name),
+        solver=solver or _solver(audit),
+        scorer=_scorer(audit, seed),
+        name=audit.name,
+        metadata={"claim": audit.claim, "control": audit.control, "config": audit.config()},
+    )
+
+
+def _solver(
+    audit: Audit,
+    kept: Mapping[str, Row] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    on_error: Callable[[str, ByheartError], None] | None = None,
+) -> Solver:
+    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.solver import Generate, TaskState, solver
+
+    @solver(name="byheart/conversation")
+    def conversation() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            probe = Probe(**state.metadata["probe"])
+            row = (kept or {}).get(probe.id)
+            if row is None:
+                model = get_model()
+                try:
+                    row = await _hold(audit, probe, model)
+                except ByheartError as error:
+                    if on_error is None:
+                        raise
+                    on_error(probe.id, error)
+                    return state
+                if on_row:
+                    on_row(row)
+            state.store.set(_ROW, row.to_dict())
+            produced = row.evidence.produced if row.evidence else ""
+            state.output = ModelOutput.from_content(str(state.model), produced)
+            return state
+
+        return solve
+
+    return conversation()
+
+
+async def _hold(audit: Audit, probe: Probe, model: InspectAIModel) -> Row:
+    """One conversation, its asks of a turn answered concurrently."""
+    import anyio
+    from inspect_ai.model import get_model
+
+    from byheart.core.endpoint import facts_of, reply_to
+
+    facts: Facts = facts_of(model)
+    talk = audit.ask(probe, facts)
+    try:
+        asks: list[Ask] = next(talk)
+        while True:
+            replies: list[Reply | None] = [None] * len(asks)
+
+            async def one(i: int, ask: Ask, into: list[Reply | None]) -> None:
+                into[i] = await reply_to(ask, get_model(role=ask.role) if ask.role else model)
+
+            try:
+                async with anyio.create_task_group() as group:
+                    for i, ask in enumerate(asks):
+                        group.start_soon(one, i, ask, replies)
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from errors
+            asks = talk.send(replies)  # type: ignore[arg-type]
+    except StopIteration as stop:
+        row: Row = stop.value
+        return row
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first real error of a group; cancellations only if there is nothing else."""
+    for error in errors.exceptions:
+        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, Exception):
+            return found
+    return errors.exceptions[0]
+
+
+def _scorer(audit: Audit, seed: int) -> Scorer:
+    from inspect_ai.scorer import (
+        Metric,
+        SampleScore,
+        Score,
+        Target,
+        Value,
+        metric,
+        scorer,
+    )
+    from inspect_ai.solver import TaskState
+
+    @metric(name="byheart/findings")
+    def findings() -> Metric:
+        def compute(scores: list[SampleScore]) -> Value:
+            rows = [
+                Row.from_dict(s.score.metadata["row"])
+                for s in scores
+                if s.score.metadata and "row" in s.score.metadata
+            ]
+            out: dict[str, float] = {}
+            for finding in audit.findings(rows, seed=seed):
+                short = finding.name.split("/", 1)[1]
+                out[f"{short} seen"] = finding.seen.value
+                out[f"{short} fresh"] = finding.fresh.value
+                out[f"{short} gap"] = finding.gap.value
+                if finding.p_value is not None:
+                    out[f"{short} p"] = finding.p_value
+            return out or {"n": float(len(rows))}  # type: ignore[return-value]
+
+        return compute
+
+    @scorer(metrics=[findings()], name=f"byheart/{audit.name}")
+    def measured() -> Scorer:
+        async def score(state: TaskState, target: Target) -> Score:
+            record = state.store.get(_ROW)
+            if record is None:
+                return Score.unscored(explanation="the model failed on this probe")
+            evidence = record.get("evidence") or {}
+            values = {k: math.nan if v is None else v for k, v in record["values"].items()}
+            return Score(
+                value=values or {"n": 1.0},
+                answer=evidence.get("produced", ""),
+                explanation=evidence.get("note", ""),
+                metadata={"row": record, "arm": record["arm"]},
+            )
+
+        return score
+
+    return measured()
+
+
+class _Stop(Exception):
+    """Carries the reason out of a running evaluation."""
+
+
+def evaluate(
+    audit: Audit,
+    probes: Sequence[Probe],
+    model: Model,
+    *,
+    kept: Mapping[str, Row] | None = None,
+    roles: Mapping[str, Model] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    log_dir: Path,
+    seed: int = 0,
+) -> list[Failure]:
+    """Run an audit through inspect_ai, with a log that its viewer opens.
+
+    Args:
+        audit: The audit.
+        probes: Its probes.
+        model: The model under audit.
+        kept: Rows finished earlier, by probe id; they enter the log without asking the model.
+        roles: Helper models by role.
+        on_row: Called with each newly finished row.
+        log_dir: Where the log is written.
+        seed: Of the findings in the log.
+
+    Returns:
+        The probes that failed, with the reason; the others are unharmed.
+
+    Raises:
+        ModelError: If the model failed on everything it was asked, or its endpoint died.
+        KeyboardInterrupt: On Ctrl-C; rows finished before have been handed to `on_row`.
+    """
+    need("inspect_ai", "audit")
+    import inspect_ai
+
+    from byheart.core.provider import as_inspect_model
+
+    failures: list[Failure] = []
+    fatal: list[BaseException] = []
+    succeeded = 0
+
+    def took(row: Row) -> None:
+        nonlocal succeeded
+        succeeded += 1
+        if on_row:
+            try:
+                on_row(row)
+            except ByheartError as error:  # a full disk ends the run; the row itself is kept
+                fatal.append(error)
+                raise _Stop from error
+
+    def failed(probe_id: str, error: ByheartError) -> None:
+        failures.append(Failure(audit.name, probe_id, str(error)))
+        dead = not succeeded and len(failures) >= min(_PATIENCE, len(probes))
+        if dead or (isinstance(error, EndpointError) and len(failures) >= _PATIENCE):
+            fatal.append(error)
+            raise _Stop from error
+
+    task = as_task(
+        audit, seed=seed, probes=probes, solver=_solver(audit, kept or {}, took, failed)
+    )
+    logs = inspect_ai.eval(
+        task,
+        model=as_inspect_model(model),
+        model_roles={r: as_inspect_model(m) for r, m in (roles or {}).items()} or None,
+        display="none",
+        log_dir=str(log_dir),
+        log_level="error",
+        max_samples=max(64, len(probes)) if "weights" in model.capabilities else 32,
+        fail_on_error=True,
+        acp_server=False,
+        ctl_server=False,
+        score_display=False,
+    )
+    if fatal:
+        raise fatal[0]
+    status, log = logs[0].status, logs[0]
+    if status == "cancelled":
+        raise KeyboardInterrupt
+    if status == "error":
+        message = log.error.message if log.error else "unknown error"
+        raise ModelError(f"{audit.name} on {model.name} stopped: {message}")
+    return failures
