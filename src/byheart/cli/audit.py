@@ -79,9 +79,9 @@ def audit(
 
     knobs = _knobs(set_ or [])
     if fail_on is not None:
-        from byheart.core.report import Report
+        from byheart.core._report_match import parse
 
-        Report.of("", ()).exceeds(fail_on)  # a wrong expression is said before minutes of work
+        parse(fail_on)  # a wrong expression is said before minutes of work
     with _Bars() as bars:
         report = byheart.audit(
             model, audits or None, limit=limit, seed=seed, samples=samples, texts=texts or None,

@@ -149,7 +149,7 @@ class Facts:
             string arrives as a user's message that asks for the continuation.
         encode: Text to token ids, with the model's own tokenizer where there is one, else one
             number a word (then `own_tokens` is False).
-        truncate: First k tokens of a text, as text; exact for the model's own tokenizer.
+        own_tokens: Whether `encode` is the model's own tokenizer.
     """
 
     name: str = "model"
