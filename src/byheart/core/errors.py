@@ -11,6 +11,7 @@
     │   └── EndpointError (ConnectionError)   the endpoint is unreachable, refuses or hangs
     ├── ReportError (ValueError)         a report file is of another schema, or broken
     ├── OutputError (OSError)            results cannot be written; what was measured is kept
+    ├── BudgetExceeded (RuntimeError)    something costs more bytes, tokens or seconds than are left
     └── MissingExtra (ImportError)       a part is not installed; says what to type
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
+    "BudgetExceeded",
     "ByheartError",
     "CapabilityError",
     "DataError",
@@ -84,6 +86,10 @@ class ReportError(ByheartError, ValueError):
 
 class OutputError(ByheartError, OSError):
     """Results cannot be written (no permission, full disk)."""
+
+
+class BudgetExceeded(ByheartError, RuntimeError):
+    """More bytes, tokens or seconds are asked for than the budget has left."""
 
 
 class MissingExtra(ByheartError, ImportError):
