@@ -41,7 +41,8 @@ def page(report: Report) -> str:
     meta = report.meta
     groups = [
         {
-            "unit": words.unit_name(g.unit),
+            "unit": words.unit_name(g.unit)[0],
+            "meaning": words.unit_name(g.unit)[1],
             "orientation": "seen and fresh"
             + ("" if g.higher_is_memory else "; lower is more memorised"),
             "rows": [
@@ -270,7 +271,8 @@ def _self_test(test: SelfTest, safe: Any) -> dict[str, Any]:
         scale = Scale.over(values, must=(0.0,))
         groups.append(
             {
-                "unit": words.unit_name(unit),
+                "unit": words.unit_name(unit)[0],
+                "meaning": words.unit_name(unit)[1],
                 "axis": safe(axis_svg(scale)),
                 "rows": [
                     _self_test_row(r)

@@ -38,21 +38,19 @@ def marked(expected: str, produced: str) -> tuple[str, str, float]:
     ('<mark>must be in </mark><del>want</del>', '<mark>must be in </mark><ins>need</ins>', 0.7333333333333333)
     """
     a, b = _WORDS.findall(clean(expected[:LIMIT])), _WORDS.findall(clean(produced[:LIMIT]))
-    left, right, shared = [], [], 0
-    for tag, i1, i2, j1, j2 in _opcodes(a, b):
-        old, new = "".join(a[i1:i2]), "".join(b[j1:j2])
-        if tag == "equal":
-            shared += len(old)
-            left.append(_wrap("mark", old))
-            right.append(_wrap("mark", new))
-        else:
-            left.append(_wrap("del", old))
-            right.append(_wrap("ins", new))
     total = sum(map(len, a))
+    codes = _opcodes(a, b, least=1)
+    if _shared(a, codes) < total / 2:  # unlike texts share their small words by chance
+        codes = _opcodes(a, b, least=3)
+    left, right = [], []
+    for tag, i1, i2, j1, j2 in codes:
+        kinds = ("mark", "mark") if tag == "equal" else ("del", "ins")
+        left.append(_wrap(kinds[0], "".join(a[i1:i2])))
+        right.append(_wrap(kinds[1], "".join(b[j1:j2])))
     return (
         "".join(left) + _rest(expected),
         "".join(right) + _rest(produced),
-        shared / total if total else 0.0,
+        _shared(a, codes) / total if total else 0.0,
     )
 
 
@@ -61,15 +59,22 @@ def plain(text: str) -> str:
     return html.escape(clean(text[:LIMIT])) + _rest(text)
 
 
-def _opcodes(a: list[str], b: list[str]) -> list[tuple[str, int, int, int, int]]:
-    """difflib's operations, where a shared blank or comma between differences counts as different.
+Codes = list[tuple[str, int, int, int, int]]
 
-    Single shared separators would chop two unrelated sentences into confetti.
+
+def _shared(a: list[str], codes: Codes) -> int:
+    return sum(len(w) for tag, i1, i2, _, _ in codes if tag == "equal" for w in a[i1:i2])
+
+
+def _opcodes(a: list[str], b: list[str], least: int) -> Codes:
+    """difflib's operations, where fewer than `least` shared words between differences differ.
+
+    Single shared blanks and commas would chop two unrelated sentences into confetti.
     """
-    out: list[tuple[str, int, int, int, int]] = []
+    out: Codes = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag == "equal" and not any(re.match(r"\w", w) for w in a[i1:i2]):
-            edge = (i1 == 0 and j1 == 0) or (i2 == len(a) and j2 == len(b))
+        if tag == "equal" and sum(bool(re.match(r"\w", w)) for w in a[i1:i2]) < least:
+            edge = least == 1 and ((i1 == j1 == 0) or (i2 == len(a) and j2 == len(b)))
             tag = "equal" if edge else "replace"
         if out and tag != "equal" and out[-1][0] != "equal":
             _, p1, _, q1, _ = out.pop()

@@ -87,8 +87,9 @@ def arms_svg(finding: Finding, group: Group) -> str:
     parts.append(_line(seen, fresh, 22, "bar"))
     parts.append(_whisker(finding.fresh, scale, 30, "fresh"))
     parts.append(_whisker(finding.seen, scale, 14, "seen"))
-    parts.append(f'<circle class="fresh" cx="{fresh}%" cy="22" r="6"/>')
-    parts.append(f'<circle class="seen" cx="{seen}%" cy="22" r="6"/>')
+    # the ring is drawn again on top, so that both are seen where they fall together
+    for kind, at in (("fresh", fresh), ("seen", seen), ("fresh ring", fresh)):
+        parts.append(f'<circle class="{kind}" cx="{at}%" cy="22" r="6"/>')
     return _svg("".join(parts), 44, gap_sentence(finding))
 
 
@@ -141,16 +142,26 @@ def lanes_svg(
 
 
 def axis_svg(scale: Scale) -> str:
-    """The tick labels below a column of drawings."""
+    """The tick labels below a column of drawings; on a phone only those of `_major` are shown."""
     parts = []
     for i, tick in enumerate(scale.ticks):
         anchor = "start" if i == 0 else "end" if i == len(scale.ticks) - 1 else "middle"
         shift = -6 if i == 0 else 6 if i == len(scale.ticks) - 1 else 0
         text = f"{tick:.4g}".replace("-", "\u2212") if abs(tick) > 1e-12 else "0"
+        kind = "" if i in _major(scale) else ' class="minor"'
         parts.append(
-            f'<text x="{scale.at(tick)}%" dx="{shift}" y="12" text-anchor="{anchor}">{text}</text>'
+            f'<text{kind} x="{scale.at(tick)}%" dx="{shift}" y="12" text-anchor="{anchor}">{text}</text>'
         )
     return f'<svg class="axis" height="16" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _major(scale: Scale) -> set[int]:
+    """Both ends and zero (else the middle); an end that would touch zero is left out."""
+    last = len(scale.ticks) - 1
+    zero = next((i for i, t in enumerate(scale.ticks) if abs(t) < 1e-12), last // 2)
+    if zero in (0, last):
+        zero = last // 2
+    return {zero} | {i for i in (0, last) if abs(i - zero) / max(last, 1) >= 0.2}
 
 
 def _svg(body: str, height: int, label: str) -> str:

@@ -104,14 +104,15 @@ def count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
-def unit_name(unit: str) -> str:
-    """What a unit means, for the heading of a plot."""
-    return {
-        "share": "share of items (0 to 1)",
-        "auc": "AUC: how well seen is told from fresh (0.5 is chance)",
-        "nats/token": "nats per token: how surprised the model is",
-        "nats": "nats: how surprised the model is",
-    }.get(unit.lower(), unit)
+def unit_name(unit: str) -> tuple[str, str]:
+    """A unit, and what it means, for the heading of a plot."""
+    known = {
+        "share": ("Share", "of items, 0 to 1"),
+        "auc": ("AUC", "how well seen is told from fresh; 0.5 is chance"),
+        "nats/token": ("Nats per token", "how surprised the model is"),
+        "nats": ("Nats", "how surprised the model is"),
+    }
+    return known.get(unit.lower(), (unit[:1].upper() + unit[1:], ""))
 
 
 def verdict_reason(finding: Finding) -> str:
@@ -167,10 +168,12 @@ def bottom_line(report: Report) -> tuple[str, str]:
         notes.append(LOWER_BOUND)
     else:
         best = _clearest(hits)
-        headline = (
-            f"The model knows some of this by heart: {len(hits)} of {count(judged, 'test')} found "
-            f"memorisation, most clearly {best.name} ({_arms(best)})."
+        found = (
+            f"{best.name} found memorisation"
+            if judged == 1
+            else f"{len(hits)} of {judged} tests found memorisation, most clearly {best.name}"
         )
+        headline = f"The model knows some of this by heart: {found} ({_arms(best)})."
         if quiet:
             notes.append(f"{count(len(quiet), 'test')} showed none. {LOWER_BOUND}")
     if groups["no verdict"] and judged:
@@ -187,7 +190,8 @@ def _self_test_note(report: Report) -> str:
     assert test is not None
     if test.passed:
         return "The self-test passed: items planted in a copy of the model were found, and held-back ones were not."
-    return f"The self-test failed ({test.reason}): do not rely on this report."
+    failed = ", ".join(name for name, (ok, _) in test.audits.items() if not ok)
+    return f"The self-test failed ({failed or test.reason}): do not rely on this report."
 
 
 def _clearest(findings: Sequence[Finding]) -> Finding:

@@ -130,7 +130,14 @@ class SelfTest:
             if alarms:
                 out[audit] = (False, "; ".join(f"{r.name}: {r.reason}" for r in alarms))
             elif not hits:
-                out[audit] = (False, "; ".join(f"{r.name}: {r.reason}" for r in rows))
+                why = dict.fromkeys(r.planted.no_verdict for r in rows if r.planted is not None)
+                told = "; ".join(w for w in why if w)
+                number = (
+                    "its one finding did not find"
+                    if len(rows) == 1
+                    else f"none of its {len(rows)} findings found"
+                )
+                out[audit] = (False, f"{number} what was planted" + (f" ({told})" if told else ""))
             else:
                 missed = len(rows) - len(hits)
                 also = f"; {missed} of {len(rows)} findings missed it" if missed else ""
@@ -149,7 +156,7 @@ class SelfTest:
         verdicts = self.audits
         if not verdicts:
             return "no finding of the self-test could be judged"
-        bad = [why for ok, why in verdicts.values() if not ok]
+        bad = [f"{audit}: {why}" for audit, (ok, why) in verdicts.items() if not ok]
         if bad:
             return "; ".join(bad)
         return f"all {len(verdicts)} audits found what was planted, and nothing else"
