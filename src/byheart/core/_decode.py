@@ -1,0 +1,315 @@
+"""Batched decoding: one prefill a prompt, rows leave as they finish, seeded row by row.
+
+A row's random numbers depend on its ask and its place in it, never on what it is batched with.
+Shape suffixes: R rows, U prompts, L prompt length, T attended length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from byheart.core.ask import Completion, Sample
+from byheart.core.errors import DataError, ModelError
+from byheart.core.model import Progress
+
+if TYPE_CHECKING:
+    from byheart.core.local import LocalModel
+
+__all__ = ["decode"]
+
+_SLOTS = 120_000
+"""Most row x token slots of key/value cache held at once."""
+
+
+@dataclass
+class _Row:
+    """One continuation under way."""
+
+    ask: int
+    index: int
+    sample: Sample
+    prompt: list[int]
+    uniforms: np.ndarray
+    out: list[int] = field(default_factory=list)
+    stop: str = ""
+
+
+def decode(
+    model: LocalModel, asks: Sequence[Sample], progress: Progress | None = None
+) -> list[list[Completion]]:
+    """Continue all prompts; see `LocalModel.sample`."""
+    import torch
+
+    results: list[list[Completion | None]] = [[None] * a.n for a in asks]
+    left = [a.n for a in asks]
+    ends = _end_ids(model)
+    with torch.inference_mode():
+        for group in _groups(model, asks):
+            for row in _run(model, group, ends):
+                results[row.ask][row.index] = _completion(model, row)
+                left[row.ask] -= 1
+                if progress and left[row.ask] == 0:
+                    progress(1)
+    return results  # type: ignore[return-value]
+
+
+def _groups(model: LocalModel, asks: Sequence[Sample]) -> Iterator[list[_Row]]:
+    """Rows in batches: prompts of like length together, one prompt's rows side by side."""
+    prompts = [model.prompt_ids(a.prompt) for a in asks]
+    limit = model.context_length
+    for ask, ids in zip(asks, prompts, strict=True):
+        if len(ids) + ask.max_tokens > limit:
+            raise DataError(
+                f"a prompt of {len(ids)} tokens and {ask.max_tokens} new ones exceed the context "
+                f"of {model.name} ({limit} tokens); shorten it or lower max_tokens"
+            )
+    group: list[_Row] = []
+    slots = 0
+    for i in sorted(range(len(asks)), key=lambda i: (len(prompts[i]), asks[i].max_tokens)):
+        ask = asks[i]
+        for j in range(ask.n):
+            need = len(prompts[i]) + ask.max_tokens
+            if group and (
+                len(group) >= model.batch_rows or max(slots, need) * (len(group) + 1) > _SLOTS
+            ):
+                yield group
+                group, slots = [], 0
+            key = zlib.crc32(repr((ask.seed, ask.prompt, j)).encode())
+            uniforms = (
+                np.random.default_rng(key).random(ask.max_tokens)
+                if ask.temperature > 0
+                else np.zeros(0)
+            )
+            group.append(_Row(i, j, ask, prompts[i], uniforms))
+            slots = max(slots, need)
+    if group:
+        yield group
+
+
+def _run(model: LocalModel, group: list[_Row], ends: frozenset[int]) -> Iterator[_Row]:
+    """Decode one batch; rows are yielded as they finish."""
+    import torch
+
+    unique: dict[tuple[int, ...], int] = {}
+    source_R = [unique.setdefault(tuple(r.prompt), len(unique)) for r in group]
+    prompts = list(unique)
+    longest = max(map(len, prompts))
+    room = longest + max(r.sample.max_tokens for r in group)
+    ids_UL = torch.zeros(len(prompts), longest, dtype=torch.long)
+    pad_U = torch.tensor([longest - len(p) for p in prompts])
+    for u, p in enumerate(prompts):
+        ids_UL[u, longest - len(p) :] = torch.tensor(p)
+    padded = bool(pad_U.any())
+    device = model.device
+    cache = _cache(model, room)
+    logits_UV = _forward(model, ids_UL.to(device), pad_U if padded else None, 0, cache)
+    if len(group) > len(prompts) or source_R != list(range(len(prompts))):
+        cache.select(torch.tensor(source_R, device=device))
+    logits_RV = logits_UV[torch.tensor(source_R, device=device)]
+    pad_R, rows, length = pad_U[torch.tensor(source_R)], list(group), longest
+    while True:
+        tokens = _choose(model, rows, logits_RV)
+        keep = []
+        for k, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if token in ends:
+                row.stop = "stop"
+            else:
+                row.out.append(token)
+                if row.sample.stop and _stopped(model, row):
+                    row.stop = "stop"
+                elif len(row.out) >= row.sample.max_tokens:
+                    row.stop = "length"
+            if row.stop:
+                yield row
+            else:
+                keep.append(k)
+        if not keep:
+            return
+        if len(keep) < len(rows):
+            index = torch.tensor(keep, device=device)
+            cache.select(index)
+            pad_R, rows = pad_R[index.cpu()], [rows[k] for k in keep]
+        ids_R1 = torch.tensor([[r.out[-1]] for r in rows], device=device)
+        logits_RV = _forward(model, ids_R1, pad_R if padded else None, length, cache)
+        length += 1
+
+
+def _forward(model: LocalModel, ids_RL: Any, pad_R: Any, past: int, cache: Any) -> Any:
+    """Logits `[R, V]` of the last position. `pad_R` is how many slots at the left are padding."""
+    import torch
+
+    rows, new = ids_RL.shape
+    kwargs: dict[str, Any] = {}
+    if pad_R is not None:
+        pad_R = pad_R.to(ids_RL.device)
+        slots_T = torch.arange(past + new, device=ids_RL.device)
+        kwargs["attention_mask"] = (slots_T[None, :] >= pad_R[:, None]).long()
+        kwargs["position_ids"] = (slots_T[None, past:] - pad_R[:, None]).clamp_min(0)
+    elif past:
+        kwargs["position_ids"] = torch.full((rows, new), past, device=ids_RL.device)
+    kwargs[_cache_word(model)] = cache.cache
+    output = model.module(input_ids=ids_RL, use_cache=True, logits_to_keep=1, **kwargs)
+    return output.logits[:, -1].float()
+
+
+def _cache_word(model: LocalModel) -> str:
+    """What this version of transformers calls the cache."""
+    inner = (
+        model.module.get_base_model() if hasattr(model.module, "get_base_model") else model.module
+    )
+    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
+
+
+def _choose(model: LocalModel, rows: Sequence[_Row], logits_RV: Any) -> list[int]:
+    """Next token of every row: the argmax, or the inverse distribution at its uniform number."""
+    import torch
+
+    top_R, greedy_R = logits_RV.max(-1)
+    if not bool(torch.isfinite(top_R).all()):
+        bad = rows[int((~torch.isfinite(top_R)).nonzero()[0, 0])]
+        raise ModelError(
+            f"{model.name} gave NaN or infinite logits after the prompt "
+            f"beginning {str(bad.sample.prompt)[:60]!r}; try --dtype float32"
+        )
+    tokens = greedy_R.tolist()
+    hot = [k for k, r in enumerate(rows) if r.sample.temperature > 0]
+    if not hot:
+        return tokens
+    index = torch.tensor(hot, device=logits_RV.device)
+    scale = torch.tensor([rows[k].sample.temperature for k in hot], device=logits_RV.device)
+    probs = torch.softmax((logits_RV[index] - top_R[index, None]) / scale[:, None], -1)
+    top_p = [rows[k].sample.top_p for k in hot]
+    if min(top_p) < 1:
+        probs = _nucleus(probs, torch.tensor(top_p, device=probs.device))
+    cumulative = probs.double().cumsum(-1)
+    u = torch.tensor([float(rows[k].uniforms[len(rows[k].out)]) for k in hot], dtype=torch.double)
+    drawn = torch.searchsorted(
+        cumulative, u.to(probs.device)[:, None] * cumulative[:, -1:], right=True
+    )
+    for k, token in zip(hot, drawn[:, 0].clamp_max(probs.shape[-1] - 1).tolist(), strict=True):
+        tokens[k] = token
+    return tokens
+
+
+def _nucleus(probs: Any, top_p: Any) -> Any:
+    """Zero all but the smallest set of tokens whose mass reaches `top_p`."""
+    ordered, order = probs.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    return probs.scatter(-1, order, ordered.masked_fill(before >= top_p[:, None], 0.0))
+
+
+def _text(model: LocalModel, row: _Row) -> str:
+    """The new text; decoded behind the prompt's end, as some tokenizers drop a leading space."""
+    tail = row.prompt[-6:]
+    decode_ids = model.tokenizer.decode
+    whole = decode_ids(tail + row.out, skip_special_tokens=True)
+    base = decode_ids(tail, skip_special_tokens=True)
+    if whole.startswith(base):
+        return whole[len(base) :]
+    return decode_ids(row.out, skip_special_tokens=True)
+
+
+def _stopped(model: LocalModel, row: _Row) -> bool:
+    text = _text(model, row)
+    return any(s in text for s in row.sample.stop)
+
+
+def _completion(model: LocalModel, row: _Row) -> Completion:
+    text = _text(model, row)
+    ends = [i for s in row.sample.stop if (i := text.find(s)) >= 0]
+    if ends:
+        text = text[: min(ends)]
+        return Completion(text, tuple(model.encode(text)), "stop")
+    return Completion(text, tuple(row.out), row.stop)
+
+
+def _end_ids(model: LocalModel) -> frozenset[int]:
+    """Every token that ends a text: of the generation settings, the tokenizer and the chat."""
+    ends = getattr(getattr(model.module, "generation_config", None), "eos_token_id", None)
+    found = set(ends if isinstance(ends, list | tuple) else [ends])
+    found.add(model.tokenizer.eos_token_id)
+    for token in ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>"):
+        number = model.tokenizer.convert_tokens_to_ids(token)
+        if number is not None and number != model.tokenizer.unk_token_id:
+            found.add(number)
+    return frozenset(int(t) for t in found if t is not None)
+
+
+class _Cache:
+    """Keys and values in buffers laid out once, so that a step copies one position, not all."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def select(self, index: Any) -> None:
+        """Keep (or repeat) these rows."""
+        self.cache.batch_select_indices(index)
+
+
+def _cache(model: LocalModel, room: int) -> _Cache:
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.module.config)
+    layer_type = _buffered_layer()
+    from transformers.cache_utils import DynamicLayer
+
+    for i, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[i] = layer_type(room)
+    return _Cache(cache)
+
+
+def _buffered_layer() -> Any:
+    """The layer class, made on first use: transformers is imported late."""
+    global _LAYER
+    if _LAYER is None:
+        import torch
+        from transformers.cache_utils import DynamicLayer
+
+        class BufferedLayer(DynamicLayer):
+            """A `DynamicLayer` whose tensors are views of a buffer with room to grow."""
+
+            def __init__(self, room: int) -> None:
+                super().__init__()
+                self._room, self._buffers = room, None
+
+            def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> Any:
+                if not self.is_initialized:
+                    self.lazy_initialization(key_states, value_states)
+                    self._used = 0
+                new = key_states.shape[-2]
+                if self._buffers is None or self._used + new > self._buffers[0].shape[-2]:
+                    self._grow(key_states, value_states, new)
+                span = slice(self._used, self._used + new)
+                for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+                    buffer[:, :, span] = states
+                self._used += new
+                self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
+                return self.keys, self.values
+
+            def _grow(self, keys: Any, values: Any, new: int) -> None:
+                room = max(self._room, self._used + new)
+                old, self._buffers = self._buffers, []
+                for i, states in enumerate((keys, values)):
+                    shape = (*states.shape[:2], room, states.shape[-1])
+                    buffer = torch.empty(shape, dtype=states.dtype, device=states.device)
+                    if old is not None:
+                        buffer[:, :, : self._used] = old[i][:, :, : self._used]
+                    self._buffers.append(buffer)
+
+            def batch_select_indices(self, indices: Any) -> None:
+                if self._buffers is not None:
+                    self._buffers = [b[indices] for b in self._buffers]
+                    self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
+
+        _LAYER = BufferedLayer
+    return _LAYER
+
+
+_LAYER: Any = None

@@ -1,0 +1,351 @@
+"""Models held here: any transformers causal language model, scored and sampled in batches.
+
+`score` right-pads, which a causal model cannot see, and runs the output layer over the scored
+positions only. `sample` is in `byheart.core._decode`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from byheart.core.ask import Completion, Prompt, Sample, Score, Scored
+from byheart.core.errors import DataError, ModelError, UsageError, need
+from byheart.core.model import Model, Progress
+
+__all__ = ["LocalModel", "load_local"]
+
+_HEAD_ROWS = 512
+"""Rows that pass the output layer at once: bounds [rows, vocabulary]."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Part of a text: `ids[0:]` with the targets at `first..len(ids)-1` scored into `at`."""
+
+    ask: int
+    ids: list[int]
+    first: int
+    at: int
+
+
+class LocalModel(Model):
+    """A transformers causal language model with its tokenizer.
+
+    Args:
+        module: The model (a peft model too); it is put into evaluation mode.
+        tokenizer: Its tokenizer, or a name or folder to load it from.
+        device: ``"cpu"``, ``"cuda"``, ...; None is the best there is.
+        dtype: ``"float32"``, ...; None leaves the module's own.
+        name: How reports call it.
+        batch_tokens: Tokens scored at once; bounds memory.
+        batch_rows: Continuations sampled at once.
+    """
+
+    capabilities = frozenset({"sample", "score", "weights"})
+    raw = True
+
+    def __init__(
+        self,
+        module: Any,
+        tokenizer: Any,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
+        batch_tokens: int = 4096,
+        batch_rows: int = 128,
+    ) -> None:
+        torch = need("torch", "torch")
+        if tokenizer is None:
+            raise UsageError("a module needs its tokenizer: byheart.load(module, tokenizer=...)")
+        if isinstance(tokenizer, str):
+            tokenizer = need("transformers", "torch").AutoTokenizer.from_pretrained(tokenizer)
+        self.device = torch.device(device or best_device())
+        module = module.to(self.device, getattr(torch, dtype) if dtype else None)
+        self.module, self.tokenizer = module.eval(), tokenizer
+        self.name = name or getattr(module.config, "_name_or_path", "") or type(module).__name__
+        self.chat = bool(getattr(tokenizer, "chat_template", None))
+        self.batch_tokens, self.batch_rows = batch_tokens, batch_rows
+
+    @property
+    def weights(self) -> Any:
+        return self.module
+
+    @property
+    def own_tokens(self) -> bool:
+        return True
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest over names, shapes and a sample of every parameter, adapters included."""
+        digest = hashlib.sha256()
+        for name, p in self.module.named_parameters():
+            flat = p.detach().reshape(-1)
+            step = max(1, flat.numel() // 64)
+            values = flat[::step][:64].float().cpu().numpy()
+            digest.update(f"{name}{tuple(p.shape)}{p.dtype}".encode() + values.tobytes())
+        return digest.hexdigest()[:16]
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """A prompt as the model meets it: text with the tokenizer's opening token, or a chat.
+
+        A last message of the assistant is left open, so that the model goes on with it. Where the
+        tokenizer has no chat template, messages are set below each other with their roles.
+        """
+        if isinstance(prompt, str):
+            ids = list(self.tokenizer(prompt)["input_ids"])
+            ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}
+            if ids and ids[-1] in ends and len(ids) > len(self.encode(prompt)):
+                ids = ids[:-1]  # some tokenizers also close a text
+            return ids or [self._start_id()]
+        last = prompt[-1][0] == "assistant"
+        if self.chat:
+            rendered = self.tokenizer.apply_chat_template(
+                [{"role": role, "content": text} for role, text in prompt],
+                tokenize=False,
+                add_generation_prompt=not last,
+                continue_final_message=last,
+            )
+            return self.encode(rendered)
+        lines = [f"{role.capitalize()}: {text}" for role, text in prompt]
+        return self.prompt_ids("\n".join(lines) + ("" if last else "\nAssistant:"))
+
+    def _start_id(self) -> int:
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        return 0
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens the model can attend to."""
+        config = self.module.config
+        return int(
+            getattr(config, "max_position_embeddings", 0)
+            or getattr(config, "n_positions", 0)
+            or 2048
+        )
+
+    # scoring -----------------------------------------------------------------------------------
+
+    def _ids(self, ask: Score) -> tuple[list[int], int]:
+        """All token ids, and the index of the first scored one.
+
+        A text context is tokenised together with the text; where a token straddles the border, the
+        text begins with that token.
+        """
+        if not ask.context:
+            ids = self.prompt_ids(ask.text)
+            return ids, len(ids) - len(self.encode(ask.text)) or 1
+        if isinstance(ask.context, str):
+            context, whole = self.prompt_ids(ask.context), self.prompt_ids(ask.context + ask.text)
+            same = 0
+            for a, b in zip(context, whole, strict=False):
+                if a != b:
+                    break
+                same += 1
+            return whole, max(1, same)
+        context = self.prompt_ids(ask.context)
+        return context + self.encode(ask.text), len(context)
+
+    def _windows(self, asks: Sequence[Score]) -> Iterator[_Window]:
+        limit = self.context_length
+        for i, ask in enumerate(asks):
+            ids, first = self._ids(ask)
+            if len(ids) <= first:
+                raise DataError(
+                    f"a text of one token and no context cannot be scored: {ask.text[:60]!r}"
+                )
+            if len(ids) <= limit:
+                yield _Window(i, ids, first, 0)
+                continue
+            start = first  # half-overlapping windows: every token has at least limit/2 of context
+            while start < len(ids):
+                end = min(len(ids), max(limit, start + limit // 2))
+                begin = max(0, end - limit)
+                yield _Window(i, ids[begin:end], start - begin, start - first)
+                start = end
+
+    def score(self, asks: Sequence[Score], progress: Progress | None = None) -> list[Scored]:
+        """Token log-probabilities, batched by length.
+
+        Texts beyond the model's context are scored in half-overlapping windows.
+
+        Raises:
+            DataError: A text of a single token without context.
+            ModelError: The logits are NaN.
+        """
+        import torch
+
+        windows = sorted(self._windows(asks), key=lambda w: len(w.ids), reverse=True)
+        parts: dict[int, list[tuple[_Window, np.ndarray]]] = {}
+        left = np.bincount([w.ask for w in windows], minlength=len(asks)) if windows else []
+        for batch in _by_length(windows, self.batch_tokens):
+            moments = any(asks[w.ask].moments for w in batch)
+            with torch.inference_mode():
+                measured = self._score_batch(batch, moments, asks)
+            done = 0
+            for window, numbers in zip(batch, measured, strict=True):
+                parts.setdefault(window.ask, []).append((window, numbers))
+                left[window.ask] -= 1
+                done += left[window.ask] == 0
+            if progress and done:
+                progress(int(done))
+        out = []
+        for i, ask in enumerate(asks):
+            pieces = sorted(parts[i], key=lambda p: p[0].at)
+            numbers = np.concatenate([n for _, n in pieces], axis=1)
+            tokens = tuple(t for w, _ in pieces for t in w.ids[w.first :])
+            out.append(
+                Scored(
+                    numbers[0],
+                    tokens,
+                    numbers[1] > 0,
+                    numbers[2] if ask.moments else None,
+                    numbers[3] if ask.moments else None,
+                )
+            )
+        return out
+
+    def _score_batch(
+        self, batch: Sequence[_Window], moments: bool, asks: Sequence[Score]
+    ) -> list[np.ndarray]:
+        """`[4, T]` a window: log-probability, greedy flag, mean and std of log p."""
+        import torch
+
+        longest = max(len(w.ids) for w in batch)
+        ids_BL = torch.zeros(len(batch), longest, dtype=torch.long)
+        rows, columns = [], []
+        for b, w in enumerate(batch):
+            ids_BL[b, : len(w.ids)] = torch.tensor(w.ids)
+            rows += [b] * (len(w.ids) - w.first)
+            columns += range(w.first - 1, len(w.ids) - 1)
+        row_N, column_N = torch.tensor(rows), torch.tensor(columns)
+        target_N = ids_BL[row_N, column_N + 1].to(self.device)
+        numbers_4N = np.zeros((4, len(rows)))
+        at = 0
+        for logits_nV in self._logits(ids_BL.to(self.device), row_N, column_N):
+            n = len(logits_nV)
+            numbers_4N[:, at : at + n] = _token_numbers(
+                logits_nV.float(), target_N[at : at + n], moments
+            )
+            at += n
+        bad = np.flatnonzero(~np.isfinite(numbers_4N[0]))
+        if bad.size:
+            text = asks[batch[rows[int(bad[0])]].ask].text
+            raise ModelError(
+                f"{self.name} gave NaN or infinite logits on the text beginning {text[:60]!r}; "
+                "try --dtype float32"
+            )
+        ends = np.cumsum([len(w.ids) - w.first for w in batch])[:-1]
+        return np.split(numbers_4N, ends, axis=1)
+
+    def _logits(self, ids_BL: Any, row_N: Any, column_N: Any) -> Iterator[Any]:
+        """Logits at the given positions, `[n, V]` at a time, in order."""
+        if self._split is not None:
+            decoder, head = self._split
+            hidden_BLD = decoder(input_ids=ids_BL, use_cache=False).last_hidden_state
+            hidden_ND = hidden_BLD[row_N, column_N]
+            for begin in range(0, len(row_N), _HEAD_ROWS):
+                yield head(hidden_ND[begin : begin + _HEAD_ROWS])
+        else:
+            logits_BLV = self.module(input_ids=ids_BL, use_cache=False).logits
+            for begin in range(0, len(row_N), _HEAD_ROWS):
+                part = slice(begin, begin + _HEAD_ROWS)
+                yield logits_BLV[row_N[part], column_N[part]]
+
+    @cached_property
+    def _split(self) -> tuple[Any, Any] | None:
+        """Decoder and output layer apart, if that gives the module's own logits; tried once."""
+        import torch
+
+        inner = (
+            self.module.get_base_model() if hasattr(self.module, "get_base_model") else self.module
+        )
+        decoder = getattr(inner, "base_model", None)
+        head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
+        if decoder is None or head is None or decoder is inner:
+            return None
+        ids = torch.tensor([[1, 2, 3]], device=self.device) % self.module.config.vocab_size
+        with torch.inference_mode():
+            whole = self.module(input_ids=ids, use_cache=False).logits
+            parts = head(decoder(input_ids=ids, use_cache=False).last_hidden_state)
+        same = whole.shape == parts.shape and torch.allclose(whole, parts, rtol=1e-5, atol=1e-6)
+        return (decoder, head) if same else None
+
+    # sampling ----------------------------------------------------------------------------------
+
+    def sample(
+        self, asks: Sequence[Sample], progress: Progress | None = None
+    ) -> list[list[Completion]]:
+        """Continuations, batched; those of one prompt share its prefill.
+
+        An empty prompt starts from the tokenizer's opening token (or its end-of-text token).
+
+        Raises:
+            DataError: A prompt is longer than the model's context.
+            ModelError: The logits are NaN.
+        """
+        from byheart.core._decode import decode
+
+        return decode(self, asks, progress)
+
+
+def _by_length(windows: Sequence[_Window], tokens: int) -> Iterator[list[_Window]]:
+    """Batches of windows, sorted longest first, of at most `tokens` padded tokens."""
+    batch: list[_Window] = []
+    for w in windows:
+        if batch and (len(batch) + 1) * len(batch[0].ids) > tokens:
+            yield batch
+            batch = []
+        batch.append(w)
+    if batch:
+        yield batch
+
+
+def _token_numbers(logits_NV: Any, target_N: Any, moments: bool) -> np.ndarray:
+    """`[4, N]`: log p(target), whether target is the argmax, and mean and std of log p."""
+    import torch
+
+    lse_N = torch.logsumexp(logits_NV, -1)
+    chosen_N = logits_NV.gather(1, target_N[:, None])[:, 0]
+    out = [chosen_N - lse_N, (logits_NV.argmax(-1) == target_N).float()]
+    if moments:
+        logp_NV = logits_NV - lse_N[:, None]
+        p_NV = logp_NV.exp()
+        # a token of probability 0 adds nothing: 0 * -inf counts as 0
+        mean_N = (p_NV * logp_NV).nan_to_num(0.0).sum(-1)
+        second_N = (p_NV * logp_NV.square()).nan_to_num(0.0).sum(-1)
+        out += [mean_N, (second_N - mean_N.square()).clamp_min(0).sqrt()]
+    else:
+        out += [torch.zeros_like(lse_N)] * 2
+    return torch.stack(out).double().cpu().numpy()
+
+
+def best_device() -> str:
+    """``cuda`` if there is one, else ``mps``, else ``cpu``."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_local(
+    spec: str, *, device: str | None = None, dtype: str | None = None, name: str | None = None
+) -> LocalModel:
+    """Load ``smollm2``, ``hf:NAME-or-folder`` or ``gguf:FILE``; see `byheart.load`."""
+    from byheart.core._checkpoints import read
+
+    module, tokenizer = read(spec, device=device or best_device(), dtype=dtype)
+    return LocalModel(module, tokenizer, device=device, name=name or spec)
