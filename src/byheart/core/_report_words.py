@@ -73,7 +73,7 @@ def duration(seconds: Any) -> str:
     """Seconds as minutes and seconds.
 
     >>> duration(431.2), duration(12), duration(7300)
-    ('7 min 11 s', '12 s', '2 h 2 min')
+    ('7 min 11 s', '12 s', '2 h 1 min')
     """
     if not isinstance(seconds, int | float):
         return ""
