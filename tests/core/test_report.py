@@ -350,7 +350,9 @@ def test_the_three_quiet_conditions_share_the_level():
     good = samples.self_test()
     for p, ok in ((0.02, True), (0.016, False)):
         held = tuple(dataclasses.replace(f, p_adjusted=p) for f in good.held)
-        assert dataclasses.replace(good, held=held).passed is ok
+        test = dataclasses.replace(good, held=held)
+        assert test.passed is ok
+        assert {row.ok for row in test.rows()} == {ok}
 
 
 def test_one_finding_that_finds_is_enough_for_an_audit():
