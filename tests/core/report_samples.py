@@ -99,6 +99,7 @@ def findings() -> list[Finding]:
             seen=estimate(0.61, 0.06), fresh=Estimate(0.5, 0.5, 0.5), gap=estimate(0.11, 0.06),
             p_value=0.011, control="blind bag-of-words classifier",
             control_gap=estimate(0.13, 0.07), evidence=evidence("scored"), n=200,
+            details={"seen_is": "attack", "fresh_is": "blind baseline"},
             no_verdict="a classifier that never saw the model tells the two sets apart as well "
             "(AUC 0.63): the sets differ in topic, so the attack proves nothing",
         ),

@@ -159,6 +159,8 @@ def test_bottom_line_says_lower_bound_and_numbers():
     assert "2 of 4 tests found memorisation, most clearly verbatim/exact" in page
     assert "42 % of seen items against 3 % of fresh ones" in page
     assert "each test is a lower bound" in page
+    assert "attack 0.610" in page  # not "seen": this audit contrasts an attack with its baseline
+    assert "blind baseline 0.500" in page
     assert "Nothing was measured" in " ".join(Page(samples.empty().to_html()).text)
     assert "do not rely on this report" in " ".join(Page(samples.broken().to_html()).text)
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from byheart.core import _report_words as words
 from byheart.core._report_marks import clean, marked, plain
-from byheart.core._report_plot import Scale, arms_svg, axis_svg, gap_svg, group_by_unit, lanes_svg
+from byheart.core._report_plot import (
+    Group,
+    Scale,
+    arms_svg,
+    axis_svg,
+    gap_svg,
+    group_by_unit,
+    lanes_svg,
+)
 from byheart.core.errors import need
 from byheart.core.finding import Evidence, Finding
 
@@ -43,8 +51,7 @@ def page(report: Report) -> str:
         {
             "unit": words.unit_name(g.unit)[0],
             "meaning": words.unit_name(g.unit)[1],
-            "orientation": "seen and fresh"
-            + ("" if g.higher_is_memory else "; lower is more memorised"),
+            "orientation": _orientation(g),
             "rows": [
                 _finding(f) | {"arms_svg": safe(arms_svg(f, g)), "gap_svg": safe(gap_svg(f, g))}
                 for f in g.findings
@@ -160,6 +167,13 @@ def _level(findings: Sequence[Finding]) -> str:
     return " or ".join(f"{100 * x:g}\u202f%" for x in levels)
 
 
+def _orientation(group: Group) -> str:
+    """Heading of a unit's dots: what the arms are, and which way memory lies."""
+    kinds = {words.arm_names(f) for f in group.findings}
+    names = " and ".join(kinds.pop() if len(kinds) == 1 else ("seen", "fresh"))
+    return clean(names) + ("" if group.higher_is_memory else "; lower is more memorised")
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
@@ -181,7 +195,13 @@ def _finding(f: Finding) -> dict[str, Any]:
         "control": f.control.rstrip("."),
         "control_gap": "" if f.control_gap is None else words.number(f.control_gap.value),
         "control_interval": "" if f.control_gap is None else words.interval(f.control_gap),
-        "details": [(k.replace("_", " "), clean(_short(v))) for k, v in f.details.items()],
+        "seen_is": clean(words.arm_names(f)[0]),
+        "fresh_is": clean(words.arm_names(f)[1]),
+        "details": [
+            (k.replace("_", " "), clean(_short(v)))
+            for k, v in f.details.items()
+            if k not in ("seen_is", "fresh_is")
+        ],
         "evidence": _evidence(f.name, f.evidence),
     }
 

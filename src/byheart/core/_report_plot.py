@@ -161,7 +161,7 @@ def _major(scale: Scale) -> set[int]:
     zero = next((i for i, t in enumerate(scale.ticks) if abs(t) < 1e-12), last // 2)
     if zero in (0, last):
         zero = last // 2
-    return {zero} | {i for i in (0, last) if abs(i - zero) / max(last, 1) >= 0.2}
+    return {zero} | {i for i in (0, last) if abs(i - zero) / max(last, 1) >= 0.3}
 
 
 def _svg(body: str, height: int, label: str) -> str:

@@ -11,7 +11,7 @@ from byheart.core.finding import Estimate, Finding
 from byheart.core.report import Report
 
 __all__ = [
-    "bottom_line", "count", "duration", "gap_sentence", "interval", "number", "p_text",
+    "arm_names", "bottom_line", "count", "duration", "gap_sentence", "interval", "number", "p_text",
     "unit_name", "verdict_reason", "when",
 ]  # fmt: skip
 
@@ -104,6 +104,15 @@ def count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def arm_names(finding: Finding) -> tuple[str, str]:
+    """What the two arms are called: seen and fresh, unless `details` say ``seen_is``, ``fresh_is``.
+
+    Some audits contrast other things than items: a membership attack with its blind baseline.
+    """
+    names = finding.details.get("seen_is"), finding.details.get("fresh_is")
+    return (str(names[0] or "seen"), str(names[1] or "fresh"))
+
+
 def unit_name(unit: str) -> tuple[str, str]:
     """A unit, and what it means, for the heading of a plot."""
     known = {
@@ -130,7 +139,13 @@ def verdict_reason(finding: Finding) -> str:
     if finding.verdict() == "memorised":
         return f"The gap is more than chance explains ({kind} {sign}{p_text(p)}, below 0.05)."
     if finding.gap.value <= 0:
-        return "Seen items do no better than their fresh twins. Absence of proof, not proof of absence."
+        seen, fresh = arm_names(finding)
+        who = (
+            "Seen items do no better than their fresh twins"
+            if (seen, fresh) == ("seen", "fresh")
+            else f"The {seen} does no better than the {fresh}"
+        )
+        return f"{who}. Absence of proof, not proof of absence."
     return (
         f"The gap may be chance ({kind} {sign}{p_text(p)}, not below 0.05). "
         "Absence of proof, not proof of absence."
@@ -139,8 +154,9 @@ def verdict_reason(finding: Finding) -> str:
 
 def gap_sentence(finding: Finding) -> str:
     """Both arms and the gap, for a reader without sight of the plot."""
+    seen, fresh = arm_names(finding)
     return (
-        f"{finding.name}: seen {number(finding.seen.value)}, fresh {number(finding.fresh.value)}, "
+        f"{finding.name}: {seen} {number(finding.seen.value)}, {fresh} {number(finding.fresh.value)}, "
         f"gap {number(finding.gap.value)} {interval(finding.gap)} {finding.unit}; {finding.verdict()}"
     )
 
@@ -206,6 +222,10 @@ def _clearest(findings: Sequence[Finding]) -> Finding:
 
 
 def _arms(finding: Finding) -> str:
+    names = arm_names(finding)
+    if names != ("seen", "fresh"):
+        seen, fresh = number(finding.seen.value), number(finding.fresh.value)
+        return f"{names[0]} {seen} against {names[1]} {fresh}, in {finding.unit}"
     if finding.unit.lower() == "share":
         seen, fresh = (_percent(e.value) for e in (finding.seen, finding.fresh))
         return f"{seen} of seen items against {fresh} of fresh ones"

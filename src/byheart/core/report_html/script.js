@@ -29,7 +29,7 @@
   });
   let shut = [];
   addEventListener("beforeprint", () => {
-    shut = all("details:not([open])");
+    shut = all("details:not([open], .long)");
     for (const d of shut) d.open = true;
   });
   addEventListener("afterprint", () => { for (const d of shut) d.open = false; });
