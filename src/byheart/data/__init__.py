@@ -1,0 +1,1 @@
+"""Generators and series that two or more rooms use."""
