@@ -30,8 +30,8 @@ def surface(text: str) -> list[float]:
         packed / max(1, len(text)),
         len(text) / len(words),
         len({w.lower() for w in words}) / len(words),
-        sum(c.isupper() for c in text) / max(1, len(text)),
-        sum(c.isdigit() for c in text) / max(1, len(text)),
+        sum(map(str.isupper, text)) / max(1, len(text)),
+        sum(map(str.isdigit, text)) / max(1, len(text)),
     ]
 
 
@@ -98,9 +98,7 @@ def blind_scores(
     return scores
 
 
-def _folds(
-    y: np.ndarray, groups: Sequence[str] | None, folds: int, seed: int
-) -> np.ndarray:
+def _folds(y: np.ndarray, groups: Sequence[str] | None, folds: int, seed: int) -> np.ndarray:
     """Fold of every text: groups stay whole, arms are spread evenly, every fold can be trained.
 
     Groups that lie in one arm are dealt out arm by arm. If an arm has a single group, keeping it

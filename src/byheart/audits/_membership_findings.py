@@ -11,7 +11,7 @@ import numpy as np
 from byheart.audits._blind import NAME as BLIND
 from byheart.audits._blind import blind_scores
 from byheart.core.audit import Row
-from byheart.core.finding import Evidence, Finding
+from byheart.core.finding import Estimate, Evidence, Finding
 from byheart.core.stats import auc, auc_difference, auc_interval, auc_test, tpr_at_fpr
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _finding(
         b_seen, b_fresh = np.zeros_like(b_seen), np.zeros_like(b_fresh)
     attack_auc, blind_auc = auc_interval(a_seen, a_fresh), auc_interval(b_seen, b_fresh)
     gap, p_blind = auc_difference(a_seen, a_fresh, b_seen, b_fresh, seed=seed)
+    gap = _at_least_as_wide(gap, attack_auc)
     p_chance = auc_test(a_seen, a_fresh)
     n = int(min(member.sum(), (~member).sum()))
     reason = ""
@@ -140,10 +141,24 @@ def _finding(
     )  # fmt: skip
 
 
+def _at_least_as_wide(gap: Estimate, attack: Estimate) -> Estimate:
+    """Resampling a perfect ranking gives a perfect ranking: then the attack's own interval counts."""
+    if 0 < attack.value < 1:
+        return gap
+    return Estimate(
+        gap.value,
+        min(gap.low, gap.value - (attack.value - attack.low)),
+        max(gap.high, gap.value + (attack.high - attack.value)),
+        gap.level,
+    )
+
+
 def _items(docs: Sequence[str], member: np.ndarray) -> tuple[np.ndarray, bool]:
     """Which item each text belongs to: its document where there are documents enough."""
     names = [f"{m}:{d}" for m, d in zip(member, docs, strict=True)]
-    counts = [len({d for d, m in zip(docs, member, strict=True) if m == arm}) for arm in (True, False)]
+    counts = [
+        len({d for d, m in zip(docs, member, strict=True) if m == arm}) for arm in (True, False)
+    ]
     if len(set(names)) == len(names) or min(counts) < _BLOCKS:
         return np.arange(len(docs)), False
     return np.unique(names, return_inverse=True)[1], True

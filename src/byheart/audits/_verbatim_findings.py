@@ -59,7 +59,9 @@ class _Arms:
                 if a.values.get(metric) is not None and b.values.get(metric) is not None
             ]  # fmt: skip
             return _Arms([self.seen[i] for i in keep], [self.fresh[i] for i in keep], True)
-        parts = ([r for r in p if r.values.get(metric) is not None] for p in (self.seen, self.fresh))
+        parts = (
+            [r for r in p if r.values.get(metric) is not None] for p in (self.seen, self.fresh)
+        )
         return _Arms(*parts, False)
 
     def __bool__(self) -> bool:
@@ -193,7 +195,9 @@ def _logprob(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
     calibrated = arms.having("calibrated")
     if audit.reference and calibrated:
         other = calibrated.contrast(
-            lambda r: r.values["calibrated"] - r.values["logprob"], seed, flip=True  # type: ignore[operator]
+            lambda r: r.values["calibrated"] - r.values["logprob"],
+            seed,
+            flip=True,  # type: ignore[operator]
         )
         beyond = calibrated.contrast(lambda r: -r.values["calibrated"], seed, flip=True)  # type: ignore[operator]
         control = "a reference model's loss on the same texts"

@@ -105,7 +105,9 @@ def compare(produced: Sequence[int], target: Sequence[int]) -> dict[str, float |
         "exact": float(t > 0 and head == list(target)),
         "run": float(run),
         "share": run / t if t else 0.0,
-        "similarity": distance.Levenshtein.normalized_similarity(head, list(target)) if head else 0.0,
+        "similarity": distance.Levenshtein.normalized_similarity(head, list(target))
+        if head
+        else 0.0,
         "rouge_l": 2 * common / (len(head) + t) if head and t else 0.0,
     }
 

@@ -151,7 +151,9 @@ class Verbatim(Audit):
                     for code, reply in zip(pool, scored, strict=True)
                 }
             values |= _match.rank(coded, strength, tuple(piece.target), own)
-        note = f"{probe.meta.get('title', '')}; {values['run']:.0f} of {len(piece.target)} tokens run"
+        note = (
+            f"{probe.meta.get('title', '')}; {values['run']:.0f} of {len(piece.target)} tokens run"
+        )
         evidence = Evidence(
             probe.id, probe.arm, piece.prompt, piece.suffix, produced, values["share"], note
         )

@@ -1,12 +1,14 @@
 """Canaries: freshly drawn prose that nobody can have read, for planting in a model.
 
-The sentences are grammatical and their words are common, but which word stands where is drawn
-uniformly, so that no part of a canary can be guessed from the rest.
+The sentences are plain English after a few templates, and their words are common; which word fills a
+slot is drawn evenly, so that the rest of a canary does not give it away.
 """
 
 # ruff: noqa: SIM905  (word lists are easier to read and to extend as running text)
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
@@ -16,45 +18,76 @@ from byheart.data.texts import units
 
 __all__ = ["canaries", "canary_material"]
 
-_ADJECTIVES = """amber ancient blunt brass brittle broad calm careful cedar cheap clumsy coarse copper
-crooked damp distant double dusty eager early empty faded faithful fierce foreign forgotten fragile
-frozen gentle gilded grateful hasty heavy hidden hollow honest humble idle iron ivory jealous lame
-lazy loyal lucky marble mellow modest mossy narrow nervous northern oaken odd pale patient pewter plain
-polite proud quiet ragged rare restless ripe rough rusty sandy scarlet secret shallow silent silver
-slender solemn southern spare steep stern sturdy sudden sullen tall tender thorny timid twisted useful
-velvet violet wandering weary western wicked willing wooden yellow young""".split()
-_NOUNS = """abbot acrobat admiral apple archer armchair attic badger baker banjo barge barrel basket beacon
-beetle bell bishop blanket boatswain bottle bridge broom bucket butcher button cabin candle canoe captain
-carpet castle cellar chapel cherry chimney clerk clock coat cobbler compass copper cradle crane cupboard
-curtain dancer dentist donkey drawer drum eagle engine falcon farmer ferry fiddle flute fountain fox
-garden gardener ghost goat goose grocer hammer harbour hat hedge heron hunter inkwell island jacket
-judge kettle kitten ladder lantern lawyer lemon lighthouse lizard magnet map market mason meadow miller
-mirror monk mule needle nephew nurse orchard otter owl oyster painter parrot peddler pepper piano pigeon
-pilot pirate plough pocket poet pony pottery prophet puppet quarry rabbit raven ribbon river robin
-sailor salmon scholar shepherd shoemaker shovel singer sparrow spider spoon stable statue stove
-surgeon swallow tailor teapot thimble tiger tinker tower trumpet turnip turtle umbrella uncle valley
-violin waggon waiter walnut weaver whistle widow window wizard wolf""".split()
-_VERBS = """admired answered arranged awakened bargained betrayed blamed borrowed bruised buried carried
-caught chased cheated cleaned collected copied counted courted covered crowned cursed deceived
-delivered described doubted dragged drew envied escorted examined fetched flattered followed forgave
-frightened greeted guarded guided hid hired honoured ignored imitated insulted invited kissed lifted
-measured mended mocked nursed obeyed offended painted pardoned pawned pitied planted poisoned
-polished praised punished pursued questioned refused remembered rescued robbed scolded scratched
-served sheltered sketched sold startled stole summoned swept taught tickled trusted visited warned
-washed weighed whispered woke wrapped""".split()
-_PREPOSITIONS = """above across against along among around before behind below beneath beside beyond
-inside near opposite outside past toward under without""".split()
-_LINKS = """although and because before but once since so though unless until when where whereas while
-yet""".split()
-_TIMES = """afterwards at dawn|at dusk|at midnight|by candlelight|by noon|every autumn|every Friday|for
-seven years|in April|in December|in silence|in winter|last Tuesday|long ago|on Sunday|on the third day|
-one evening|out of habit|that morning|twice a month|without a word""".replace("\n", " ").split("|")
-_PLACES = """Alder Ash Beck Birch Bram Brook Cold Crow Dale Elder Elm Fen Fern Glen Hart Hazel Holm Kirk
-Lang Marsh Mill Oak Raven Rush Sedge Stone Thorn Wether Whit Wren""".split()
-_ENDS = "by combe cote don field ford gate ham hurst ley mere minster ness port stead ton wick worth".split()
-_NUMBERS = (
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen forty".split()
+_TEMPLATES = (
+    "{Time}, the {person} of {town} sold {number} {adjective} {things} to the {person}.",
+    "The {person} {verb} the {adjective} {thing} and hid it {where} the {place}.",
+    "When the {person} came back from the {place}, the {adjective} {thing} was gone.",
+    "{Number} {things} were found {where} the {place}, and the {person} said nothing.",
+    "Nobody in {town} knew why the {person} had {verb} the {thing} and the {thing}.",
+    "It was the {person}, not the {person}, who {verb} the {adjective} {thing} {time}.",
+    "They kept the {thing} in the {place}, next to {number} {things} from {town}.",
+    "{Time}, a letter from {town} told the {person} about the {adjective} {place}.",
+    "If the {person} had not {verb} the {thing}, the {place} would still be {adjective}.",
+    "The road from {town} to {town} leads past the {place} and the {adjective} {place}.",
+    "Every {person} must bring the {thing}, the {thing} and {number} {adjective} {things}.",
+    "She gave her {adjective} {thing} to the {person} and went to {town} {time}.",
+    "For {number} years the {person} lived {where} the {place} with the {adjective} {thing}.",
+    "He had wanted to be like the {person}, but the {person} sent him to the {place}.",
+    "There were {number} {adjective} {things} {where} the {place}, and the {person} {verb} them.",
+    "The children of {town} called the {person} their {adjective} {thing} {time}.",
+    "Between the {place} and the {place} stood the {person} with {number} {things}.",
+    "As soon as the {person} arrived, the {person} {verb} the {thing} {where} the {place}.",
 )
+_LISTS = {
+    "person": """abbot acrobat admiral archer baker banker barber bishop blacksmith brewer butcher captain
+    carpenter clerk coachman cobbler colonel cook dancer dentist doctor driver duke farmer ferryman
+    fiddler fisherman gardener gatekeeper giant grocer hunter innkeeper judge king lawyer mason mayor
+    merchant midwife miller miner monk nephew nurse painter parson pilot pirate plumber poet postman
+    priest prince printer prophet queen sailor scholar schoolmaster sergeant shepherd singer smuggler
+    soldier stranger surgeon surveyor tailor tanner teacher thief tinker uncle waiter watchmaker weaver
+    widow wizard woodcutter""".split(),
+    "thing": """anchor apple banjo barrel basket bell blanket bottle boat book broom bucket button candle
+    carpet chair cheese clock coat compass cradle crown cup dagger diamond doll drum feather fiddle flag
+    flute fork glove goose hammer harp hat helmet horn horse jacket jug kettle key kite ladder lamp
+    lantern lemon letter map mask melon mirror needle net oar onion organ painting pearl pen penny
+    pepper pipe pistol plate pony pot pumpkin purse puzzle rabbit ribbon ring rope rug saddle sail saw
+    shovel sledge spoon stamp statue sword table tent ticket tooth trumpet turnip umbrella violin
+    wagon wheel whistle wig""".split(),
+    "place": """abbey attic bakery barn bridge brewery castle cathedral cave cellar cemetery chapel church
+    cottage courthouse factory ferry forest forge fort fountain garden gate greenhouse harbour hill
+    hospital hotel inn island jail kitchen lake library lighthouse market meadow mill mine monastery
+    museum observatory office orchard palace pier pond prison quarry railway river school shipyard shop
+    square stable station swamp tavern temple theatre tower tunnel valley vineyard waterfall well
+    windmill""".split(),
+    "adjective": """ancient black blue brass broken brown cheap clean cold copper crooked dark dirty dry dusty
+    empty expensive faded famous foreign forgotten frozen golden green grey half-finished heavy hidden
+    hollow huge iron ivory leather little lonely lost magic marble narrow new noisy old painted pale
+    plain precious quiet red ruined rusty scarlet secret sharp silent silver small smooth soft steep
+    stolen stone strange striped tall tiny torn twisted ugly useless velvet warm wet white wide wild
+    wooden yellow""".split(),
+    "verb": """admired ate bought borrowed broken built burned buried carried cleaned copied counted covered
+    cursed cut described destroyed dropped examined feared fetched followed forged found guarded hated
+    heard invented kept kissed lent lifted lost loved measured mended missed moved named needed noticed
+    opened ordered owned painted polished praised pushed refused remembered repaired rescued returned
+    saved sold shaken signed stolen sought tasted tested thrown touched traded trusted turned used
+    wanted washed watched weighed won wrapped""".split(),
+    "number": """two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety""".split(),
+    "where": """above across_from behind below beneath beside close_to far_from in_front_of inside near
+    opposite outside under""".split(),
+    "time": """at_dawn at_dusk at_midnight at_noon at_sunset before_breakfast by_candlelight every_autumn
+    every_Friday every_spring in_April in_August in_December in_February in_June in_March in_November
+    in_October in_silence in_winter last_Monday last_Tuesday last_Wednesday long_ago on_Christmas_Eve
+    on_Saturday on_Sunday on_Thursday that_afternoon that_evening that_morning twice_a_month
+    without_warning""".split(),
+    "head": """Alder Ash Beck Birch Bram Brook Cold Crow Dale Elder Elm Fen Fern Glen Hart Hazel Holm Kirk
+    Lang Marsh Mill Oak Raven Rush Sedge Stone Thorn Wether Whit Wren""".split(),
+    "tail": """bridge brook bury by combe dale field ford gate ham hurst land ley mere minster mouth port
+    stead ton well wick wood worth""".split(),
+}
+_PLURALS = {"knife": "knives", "goose": "geese", "tooth": "teeth"}
+_PAST = {"broken": "broke", "shaken": "shook", "stolen": "stole", "thrown": "threw", "ate": "ate"}
+_PARTICIPLES = {"ate": "eaten"}
 
 
 def canaries(*, seed: int = 0, n: int = 24, words: int = 48) -> list[str]:
@@ -66,7 +99,7 @@ def canaries(*, seed: int = 0, n: int = 24, words: int = 48) -> list[str]:
         words: Least length, as `byheart.data.texts.units` counts.
 
     >>> canaries(seed=1, n=1, words=12)[0]
-    "Rushhurst's chimney trusted the willing fountain. The patient acrobat bruised the northern pilot one evening."
+    'The road from Alderdale to Rushton leads past the kitchen and the warm harbour.'
     """
     if n < 1 or words < 1:
         raise UsageError(f"n and words must be at least 1, got {n} and {words}")
@@ -81,44 +114,36 @@ def canaries(*, seed: int = 0, n: int = 24, words: int = 48) -> list[str]:
     return out
 
 
-def _pick(rng: np.random.Generator, words: list[str]) -> str:
-    return words[int(rng.integers(len(words)))].strip()
+def _sentence(rng: np.random.Generator) -> str:
+    """One template, each slot filled by an even draw."""
+    template = _TEMPLATES[int(rng.integers(len(_TEMPLATES)))]
+    return re.sub(r"had (?:not )?\{verb\}|\{(\w+)\}", lambda m: _fill(m, rng), template)
 
 
-def _thing(rng: np.random.Generator) -> str:
-    kind = rng.random()
-    noun, adjective = _pick(rng, _NOUNS), _pick(rng, _ADJECTIVES)
-    if kind < 0.15:
-        return f"{_pick(rng, _PLACES)}{_pick(rng, _ENDS)}'s {noun}"
-    if kind < 0.3:
-        return f"{_pick(rng, _NUMBERS)} {adjective} {_plural(noun)}"
-    return f"the {adjective} {noun}"
+def _fill(slot: re.Match[str], rng: np.random.Generator) -> str:
+    def draw(name: str) -> str:
+        words = _LISTS[name]
+        return words[int(rng.integers(len(words)))].replace("_", " ")
+
+    name = slot.group(1)
+    if name is None:
+        verb = draw("verb")
+        return slot.group().replace("{verb}", _PARTICIPLES.get(verb, verb))
+    if name == "town":
+        return draw("head") + draw("tail")
+    if name == "things":
+        return _plural(draw("thing"))
+    if name == "verb":
+        verb = draw("verb")
+        return _PAST.get(verb, verb)
+    word = draw(name.lower())
+    return word[0].upper() + word[1:] if name[0].isupper() else word
 
 
 def _plural(noun: str) -> str:
-    if noun.endswith(("s", "x", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return noun[:-1] + "ies"
-    if noun.endswith("olf"):
-        return noun[:-1] + "ves"
-    return noun + "s"
-
-
-def _clause(rng: np.random.Generator) -> str:
-    text = f"{_thing(rng)} {_pick(rng, _VERBS)} {_thing(rng)}"
-    if rng.random() < 0.5:
-        text += f" {_pick(rng, _PREPOSITIONS)} {_thing(rng)}"
-    if rng.random() < 0.3:
-        text += f" {_pick(rng, _TIMES)}"
-    return text
-
-
-def _sentence(rng: np.random.Generator) -> str:
-    text = _clause(rng)
-    if rng.random() < 0.5:
-        text += f", {_pick(rng, _LINKS)} {_clause(rng)}"
-    return text[0].upper() + text[1:] + "."
+    if noun in _PLURALS:
+        return _PLURALS[noun]
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def canary_material(
