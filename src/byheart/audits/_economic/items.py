@@ -155,8 +155,10 @@ class _Material:
             question = prompts.value_question(
                 series, date, context=context, confidence=audit.confidence
             )
-        fit = naive_forecasts(series, at, cutoff=audit.cutoff, embargo=audit.embargo)
-        naive = {k: fit[k] for k in ("carry_forward", "pre_mean", "trend")}
+        fit = naive_forecasts(
+            series, at, cutoff=audit.cutoff, start=audit.start, embargo=audit.embargo
+        )
+        naive = {k: v for k, v in fit.items() if k != "constant"}
         if audit.probe in ("value_context", "direction") and previous is not None:
             naive["previous"] = previous
         between = "between" if audit.probe == "boundary" else "pre"

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Numbers = Sequence[float | None] | np.ndarray
-NAIVE = ("carry_forward", "pre_mean", "trend", "constant")
+NAIVE = ("carry_forward", "pre_mean", "trend", "curve", "constant")
 """Forecasters that have recalled nothing; see `naive_forecasts`."""
 
 
@@ -163,54 +163,71 @@ def best_constant(y: np.ndarray, x: float, *, rate: bool, decimals: int) -> floa
 
 
 def naive_forecasts(
-    series: Series, at: int, *, cutoff: str, x: float = 0.0, embargo: int = 0
+    series: Series,
+    at: int,
+    *,
+    cutoff: str,
+    start: str | None = None,
+    x: float = 0.0,
+    embargo: int = 0,
 ) -> dict[str, float]:
-    """What forecasters without any recall would answer for one date.
+    """What forecasters without any recall of single dates would answer for one date.
 
     ``carry_forward``: the last value before the cutoff. ``pre_mean``: the mean before the cutoff.
-    ``trend``: a straight line through the values before the cutoff (through their logarithms where
-    all are positive and the series is no rate). ``constant``: the one value that hits most dates of
-    the arm in which the date lies, chosen with hindsight, which is generous on purpose.
+    ``trend`` and ``curve``: a straight line and a parabola through the values before the cutoff
+    (through their logarithms where all are positive and the series is no rate). ``constant``: the
+    one value that hits most dates of the arm in which the date lies, chosen with hindsight, which
+    is generous on purpose.
 
     Args:
         series: The whole series.
         at: Position of the date.
         cutoff: The model's cutoff.
+        start: The window before the cutoff begins here; None takes all.
         x: The tolerance for which ``constant`` is chosen.
         embargo: Months between the cutoff and the first fresh date.
     """
-    line, last, mean, constants = _naive_fit(series, cutoff, x, embargo)
-    months = series.months
+    fits, middle, last, mean, constants = _naive_fit(series, cutoff, start, x, embargo)
+    month = series.months[at]
+    when = (month - middle) / 120
     logs = not series.rate and min(series.values) > 0
-    drift = line[0] * months[at] + line[1]
-    arm = 0 if months[at] <= month_index(cutoff) else 1
+    drift, bent = (float(np.polyval(f, when)) for f in fits)
+    arm = 0 if month <= month_index(cutoff) else 1
     return {
         "carry_forward": last,
         "pre_mean": mean,
-        "trend": float(np.exp(min(drift, 700.0))) if logs else float(drift),
+        "trend": float(np.exp(min(drift, 700.0))) if logs else drift,
+        "curve": float(np.exp(min(bent, 700.0))) if logs else bent,
         "constant": constants[arm],
     }
 
 
-_FITS: dict[tuple[int, str, float, int], tuple[Series, tuple]] = {}
+_FITS: dict[tuple[int, str, str | None, float, int], tuple[Series, tuple]] = {}
 
 
-def _naive_fit(series: Series, cutoff: str, x: float, embargo: int) -> tuple:
-    key = (id(series), cutoff, x, embargo)
+def _naive_fit(series: Series, cutoff: str, start: str | None, x: float, embargo: int) -> tuple:
+    key = (id(series), cutoff, start, x, embargo)
     if key in _FITS and _FITS[key][0] is series:
         return _FITS[key][1]
-    pre, post = series.split(cutoff, embargo)
+    first = -1 if start is None else month_index(start)
+    pre, post = (
+        [i for i in arm if series.months[i] >= first] for arm in series.split(cutoff, embargo)
+    )
     if not pre:
         raise UsageError(f"{series.name}: no value up to the cutoff {cutoff}")
     values, months = np.asarray(series.values), np.asarray(series.months, dtype=float)
     logs = not series.rate and values.min() > 0
-    y = np.log(values) if logs else values
-    line = np.polyfit(months[pre], y[pre], 1) if len(pre) > 2 else np.asarray([0.0, y[pre[-1]]])
+    y = (np.log(values) if logs else values)[pre]
+    middle = float(months[pre].mean())
+    when = (months[pre] - middle) / 120
+    fits = [
+        np.polyfit(when, y, d) if len(set(when)) > d + 1 else np.asarray([y[-1]]) for d in (1, 2)
+    ]
     constants = [
         best_constant(values[arm], x, rate=series.rate, decimals=series.decimals) if arm else 0.0
         for arm in (pre, post)
     ]
-    fit = (line, float(values[pre[-1]]), float(values[pre].mean()), constants)
+    fit = (fits, middle, float(values[pre[-1]]), float(values[pre].mean()), constants)
     if len(_FITS) > 64:
         _FITS.clear()
     _FITS[key] = (series, fit)

@@ -37,7 +37,7 @@ class SafeStart:
     Attributes:
         series: Its key.
         date: ``YYYY-MM``: the month after the later of the cutoff and the last recalled stretch.
-        last_recalled: End of the last stretch of 12 asked dates with recall, or None.
+        last_recalled: The last recalled month, or None.
         why: In words. "Safe" is never proven: a recall test is a lower bound.
     """
 
@@ -205,9 +205,10 @@ class RecallReport:
     def safe_start(self, metric: str | None = None) -> list[SafeStart]:
         """For each series, the first month not known to be recalled.
 
-        A stretch of 12 asked dates counts as recalled if it holds more hits than the best
+        The asked dates are cut into stretches of 12, from the last backwards. A stretch counts as recalled if it holds more hits than the best
         forecaster without recall, by a sign-flip test, Bonferroni-corrected over the stretches of
-        the series. Recall found past the stated cutoff moves the date on.
+        the series. Where one is recalled, every later hit above the forecaster's counts too. Recall
+        found past the stated cutoff moves the date on.
         """
         metric = metric or ("exact" if self.audit.probe != "direction" else "direction")
         cutoff = month_index(self.audit.cutoff)
@@ -219,13 +220,14 @@ class RecallReport:
             )  # fmt: skip
             naive, _ = judge.strongest_naive(rows, metric)
             hits = np.asarray([r.values[metric] for r in rows], dtype=float)
-            starts = range(max(0, len(rows) - _WINDOW + 1))
+            lead = hits - naive
+            starts = range(len(rows) % _WINDOW, len(rows), _WINDOW) if len(rows) >= _WINDOW else ()
             last = None
             for i in starts:
                 at = slice(i, i + _WINDOW)
                 p = permutation_paired(hits[at], naive[at], seed=self.seed)
                 if p * len(starts) < 0.05:
-                    last = rows[i + _WINDOW - 1].meta["month"]
+                    last = max(rows[j].meta["month"] for j in range(i, len(rows)) if lead[j] > 0)
             safe = max(cutoff, last if last is not None else 0) + 1
             if not starts:
                 why = f"{len(rows)} dates asked; {_WINDOW} are needed to look for recall"
