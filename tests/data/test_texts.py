@@ -91,7 +91,7 @@ def test_too_short_texts_are_counted_or_refused():
     windows, notes = draw_windows(Arms(one, one[:1], False), length=10, minimum=10, per_arm=9)
     assert notes == {"too_short": 1, "docs_seen": 1, "docs_fresh": 1}
     assert len(windows) == 6
-    with pytest.raises(DataError, match="longest has 5 words.*at least 10 are needed"):
+    with pytest.raises(DataError, match=r"longest has 5 words.*at least 10 are needed"):
         draw_windows(Arms(one[1:], one, False), length=10, minimum=10, per_arm=9)
 
 

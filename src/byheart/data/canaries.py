@@ -32,7 +32,7 @@ _TEMPLATES = (
     "Every {person} must bring the {thing}, the {thing} and {number} {adjective} {things}.",
     "She gave her {adjective} {thing} to the {person} and went to {town} {time}.",
     "For {number} years the {person} lived {where} the {place} with the {adjective} {thing}.",
-    "He had wanted to be like the {person}, but the {person} sent him to the {place}.",
+    "He had wanted to be like the {person} of {town}, but the {person} sent him to the {place}.",
     "There were {number} {adjective} {things} {where} the {place}, and the {person} {verb} them.",
     "The children of {town} called the {person} their {adjective} {thing} {time}.",
     "Between the {place} and the {place} stood the {person} with {number} {things}.",
