@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -31,7 +33,9 @@ class Echo(Audit):
 
     def probes(self, *, seed=0, limit=None):
         n = min(self.size, limit or self.size)
-        return [Probe(f"{a}{i}", a, f"{a} {i}?", "yes") for a in ("seen", "fresh") for i in range(n)]
+        return [
+            Probe(f"{a}{i}", a, f"{a} {i}?", "yes") for a in ("seen", "fresh") for i in range(n)
+        ]
 
     def ask(self, probe, facts):
         first = yield [Sample(probe.prompt, max_tokens=2)]
@@ -48,7 +52,9 @@ class Echo(Audit):
         if min(map(len, arms)) < 2:
             return []
         c = contrast(*arms, paired=False, seed=seed)
-        return [Finding("echo/hit", self.claim, c.seen, c.fresh, c.gap, c.p_value, c.n, "share", seed)]
+        return [
+            Finding("echo/hit", self.claim, c.seen, c.fresh, c.gap, c.p_value, c.n, "share", seed)
+        ]
 
     def planted(self, *, seed=0, n=24):
         return Planting(self, self, ())
@@ -69,7 +75,11 @@ class Speaker(Model):
         for ask in asks:
             self.asked.append(ask.prompt)
             if any(word in ask.prompt for word in self.fail_on):
-                raise self.error
+                if self.error is KeyboardInterrupt:  # as Ctrl-C does it, whichever thread works
+                    signal.raise_signal(signal.SIGINT)
+                    time.sleep(0.5)
+                else:
+                    raise self.error
             said = "yes" if ask.prompt == "again" else "again" if "seen" in ask.prompt else "no"
             out.append([Completion(said)])
         return out
@@ -116,7 +126,7 @@ def test_a_dead_model_stops_early_and_says_why(tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_finished_and_the_next_run_goes_on(tmp_path, log_dir):
-    model = Speaker(fail_on=["fresh 3?"], error=KeyboardInterrupt())
+    model = Speaker(fail_on=["fresh 3?"], error=KeyboardInterrupt)
     out = tmp_path / "out"
     report = run(model, [Echo(), Late()], out=out, logs=log_dir is not None)
     assert report.meta["complete"] is False

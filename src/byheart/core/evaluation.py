@@ -9,19 +9,25 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import anyio
+import inspect_ai
+from inspect_ai import Task
+from inspect_ai.dataset import MemoryDataset
+from inspect_ai.dataset import Sample as Item
+from inspect_ai.model import Model as InspectAIModel
+from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from byheart.core.ask import Ask, Facts, Reply
 from byheart.core.audit import Audit, Probe, Row
-from byheart.core.errors import ByheartError, EndpointError, ModelError, need
+from byheart.core.endpoint import facts_of, reply_to
+from byheart.core.errors import ByheartError, EndpointError, ModelError
 from byheart.core.model import Model
+from byheart.core.provider import as_inspect_model
 from byheart.core.report import Failure
-
-if TYPE_CHECKING:
-    from inspect_ai import Task
-    from inspect_ai.model import Model as InspectAIModel
-    from inspect_ai.scorer import Scorer
-    from inspect_ai.solver import Solver
 
 __all__ = ["as_task", "evaluate"]
 
@@ -36,7 +42,7 @@ def as_task(
     seed: int = 0,
     limit: int | None = None,
     probes: Sequence[Probe] | None = None,
-    solver: Solver | None = None,
+    conversation: Solver | None = None,
 ) -> Task:
     """The audit as a task for inspect_ai.
 
@@ -45,16 +51,8 @@ def as_task(
         seed: For drawing probes, and for the findings' resampling.
         limit: Most pairs, or items an arm.
         probes: Which probes; None draws them.
-        solver: Holds the conversations; None is `converse(audit)`.
-
-    Raises:
-        MissingExtra: If inspect_ai is not installed.
+        conversation: Holds the conversations; None is the audit's own, one a probe.
     """
-    need("inspect_ai", "audit")
-    from inspect_ai import Task
-    from inspect_ai.dataset import MemoryDataset
-    from inspect_ai.dataset import Sample as Item
-
     drawn = audit.probes(seed=seed, limit=limit) if probes is None else list(probes)
     items = [
         Item(
@@ -67,7 +65,7 @@ def as_task(
     ]
     return Task(
         dataset=MemoryDataset(items, name=audit.name),
-        solver=solver or _solver(audit),
+        solver=conversation or _solver(audit),
         scorer=_scorer(audit, seed),
         name=audit.name,
         metadata={"claim": audit.claim, "control": audit.control, "config": audit.config()},
@@ -80,9 +78,6 @@ def _solver(
     on_row: Callable[[Row], None] | None = None,
     on_error: Callable[[str, ByheartError], None] | None = None,
 ) -> Solver:
-    from inspect_ai.model import ModelOutput, get_model
-    from inspect_ai.solver import Generate, TaskState, solver
-
     @solver(name="byheart/conversation")
     def conversation() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -111,11 +106,6 @@ def _solver(
 
 async def _hold(audit: Audit, probe: Probe, model: InspectAIModel) -> Row:
     """One conversation, its asks of a turn answered concurrently."""
-    import anyio
-    from inspect_ai.model import get_model
-
-    from byheart.core.endpoint import facts_of, reply_to
-
     facts: Facts = facts_of(model)
     talk = audit.ask(probe, facts)
     try:
@@ -148,17 +138,6 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def _scorer(audit: Audit, seed: int) -> Scorer:
-    from inspect_ai.scorer import (
-        Metric,
-        SampleScore,
-        Score,
-        Target,
-        Value,
-        metric,
-        scorer,
-    )
-    from inspect_ai.solver import TaskState
-
     @metric(name="byheart/findings")
     def findings() -> Metric:
         def compute(scores: list[SampleScore]) -> Value:
@@ -211,9 +190,10 @@ def evaluate(
     kept: Mapping[str, Row] | None = None,
     roles: Mapping[str, Model] | None = None,
     on_row: Callable[[Row], None] | None = None,
+    failures: list[Failure],
     log_dir: Path,
     seed: int = 0,
-) -> list[Failure]:
+) -> None:
     """Run an audit through inspect_ai, with a log that its viewer opens.
 
     Args:
@@ -223,22 +203,14 @@ def evaluate(
         kept: Rows finished earlier, by probe id; they enter the log without asking the model.
         roles: Helper models by role.
         on_row: Called with each newly finished row.
+        failures: Probes that failed are added here, with the reason; the others are unharmed.
         log_dir: Where the log is written.
         seed: Of the findings in the log.
-
-    Returns:
-        The probes that failed, with the reason; the others are unharmed.
 
     Raises:
         ModelError: If the model failed on everything it was asked, or its endpoint died.
         KeyboardInterrupt: On Ctrl-C; rows finished before have been handed to `on_row`.
     """
-    need("inspect_ai", "audit")
-    import inspect_ai
-
-    from byheart.core.provider import as_inspect_model
-
-    failures: list[Failure] = []
     fatal: list[BaseException] = []
     succeeded = 0
 
@@ -260,7 +232,7 @@ def evaluate(
             raise _Stop from error
 
     task = as_task(
-        audit, seed=seed, probes=probes, solver=_solver(audit, kept or {}, took, failed)
+        audit, seed=seed, probes=probes, conversation=_solver(audit, kept or {}, took, failed)
     )
     logs = inspect_ai.eval(
         task,
@@ -277,10 +249,9 @@ def evaluate(
     )
     if fatal:
         raise fatal[0]
-    status, log = logs[0].status, logs[0]
-    if status == "cancelled":
+    if not logs or logs[0].status == "cancelled":
         raise KeyboardInterrupt
-    if status == "error":
+    log = logs[0]
+    if log.status == "error":
         message = log.error.message if log.error else "unknown error"
         raise ModelError(f"{audit.name} on {model.name} stopped: {message}")
-    return failures

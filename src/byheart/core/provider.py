@@ -97,10 +97,6 @@ class _Batcher:
                 for pair in batch:
                     self._answer([pair])
             return
-        except BaseException as error:
-            for _, future in batch:
-                future.set_exception(error)
-            return
         for (_, future), reply in zip(batch, replies, strict=True):
             future.set_result(reply)
 
@@ -142,7 +138,7 @@ class ByheartAPI(ModelAPI):
         base_url: Unused.
         api_key: Unused.
         config: Defaults of inspect_ai.
-        model: A model that is loaded already.
+        loaded: A model that is loaded already.
         device: As for `byheart.load`.
         dtype: As for `byheart.load`.
     """
@@ -154,7 +150,7 @@ class ByheartAPI(ModelAPI):
         api_key: str | None = None,
         config: GenerateConfig = GenerateConfig(),  # noqa: B008 (the interface of inspect_ai)
         *,
-        model: Model | None = None,
+        loaded: Model | None = None,
         device: str | None = None,
         dtype: str | None = None,
         **unknown: Any,
@@ -164,7 +160,7 @@ class ByheartAPI(ModelAPI):
             raise UsageError(
                 f"unknown model arguments {', '.join(sorted(unknown))}; there are device and dtype"
             )
-        self.model = model if model is not None else load(model_name, device=device, dtype=dtype)
+        self.model = loaded if loaded is not None else load(model_name, device=device, dtype=dtype)
         self._batcher = _Batcher(self.model)
 
     async def answer(self, ask: Ask) -> Reply:
@@ -308,4 +304,6 @@ def as_inspect_model(model: Model) -> InspectAIModel:
         return inner
     if not isinstance(model, Model):
         raise ByheartError(f"not a byheart model: {type(model).__name__}")
-    return InspectAIModel(ByheartAPI(model.name, model=model), GenerateConfig())
+    from inspect_ai.model import get_model
+
+    return get_model(f"byheart/{model.name}", loaded=model, memoize=False)

@@ -14,7 +14,7 @@ from typing import Any
 from byheart.core.ask import Ask, Facts, Sample
 from byheart.core.audit import Audit, Probe, Row
 from byheart.core.drive import drive
-from byheart.core.errors import ByheartError, DataError, MissingExtra, OutputError, UsageError
+from byheart.core.errors import ByheartError, DataError, MissingExtra, OutputError, UsageError, need
 from byheart.core.finding import Finding
 from byheart.core.journal import Journal, row_key
 from byheart.core.model import Model
@@ -135,15 +135,17 @@ def measure(
     tick()
     try:
         if log_dir is not None:
+            need("inspect_ai", "audit")
             from byheart.core.evaluation import evaluate
 
-            result.failures = evaluate(
+            evaluate(
                 audit,
                 drawn,
                 model,
                 kept=kept,
                 roles=roles,
                 on_row=on_row,
+                failures=result.failures,
                 log_dir=log_dir,
                 seed=seed,
             )
