@@ -136,7 +136,7 @@ def test_spread_limit_and_seed():
     probes = audit.probes(seed=1)
     for arm in ("seen", "fresh"):
         mine = [p for p in probes if p.arm == arm]
-        assert len(mine) == 36
+        assert len(mine) == 30
         assert len({p.meta["series"] for p in mine}) == 2
     assert probes == audit.probes(seed=1) != audit.probes(seed=2)
     assert all(
@@ -225,7 +225,9 @@ def test_rates_use_points():
     rate = Series(
         "unemployment of Velmora", "percent", "M", dates, [5.0 + (i % 7) / 10 for i in range(60)]
     )
-    report = recall(rate, model=lambda p: "4.5", cutoff="2002-12", embargo=0, start="2000-01")
+    report = recall(
+        rate, model=lambda p: "4.5", cutoff="2002-12", embargo=0, start="2000-01", per_arm=36
+    )
     found = findings(report)
     assert found["within1"].seen.value == pytest.approx(
         np.mean([v <= 5.5 for v in rate.values[:36]])

@@ -109,7 +109,7 @@ class EconomicRecall(Audit):
             ``"SERIES NAME|DATE"`` restricts one series.
         items: For ``dating`` and ``unmask``: a JSON-lines file, see `Texts.load`.
         per_arm: Dates asked in each arm where no limit is given.
-        max_tokens: Length of a reply; 16 more are given where a confidence is asked for, or a text.
+        max_tokens: Length of a reply (small models repeat the question first); 16 more are given where a confidence is asked for, or a text.
 
     >>> audit = EconomicRecall(series=("us_cpi_nsa",))
     >>> [p.id for p in audit.probes(limit=1)]
@@ -143,8 +143,8 @@ class EconomicRecall(Audit):
     confidence: bool = False
     dates: tuple[str, ...] = ()
     items: str | Path | None = None
-    per_arm: int = 36
-    max_tokens: int = 16
+    per_arm: int = 30
+    max_tokens: int = 32
 
     def __post_init__(self) -> None:
         if isinstance(self.series, str | Path | Series):

@@ -38,7 +38,7 @@ class _Entry:
 
 
 def _bls(column: str, what: str, adjusted: bool, start: str) -> _Entry:
-    name = f"US consumer price index for all urban consumers, {what}"
+    name = f"US {what}consumer price index (CPI-U)"
     return _Entry("cpi", column, name, _CPI, "M", 3, adjusted, "cpi.db", f"{start} to 2026")
 
 
@@ -59,22 +59,22 @@ _DOLLARS = "billions of chained 2005 US dollars, annual rate"
 _DAYS = "1999-01-04 to 2018-12-31"
 _FF = "1926-07 to 2018-11"
 _ENTRIES: dict[str, _Entry] = {
-    "us_cpi_nsa": _bls("CUUR0000SA0", "all items, not seasonally adjusted", False, "1913-01"),
-    "us_cpi_sa": _bls("CUSR0000SA0", "all items, seasonally adjusted", True, "1947-01"),
+    "us_cpi_nsa": _bls("CUUR0000SA0", "", False, "1913-01"),
+    "us_cpi_sa": _bls("CUSR0000SA0", "", True, "1947-01"),
     "us_cpi_core_nsa": _bls(
-        "CUUR0000SA0L1E", "all items less food and energy, not seasonally adjusted", False, "1957-01"
+        "CUUR0000SA0L1E", "core ", False, "1957-01"
     ),
     "us_cpi_core_sa": _bls(
-        "CUSR0000SA0L1E", "all items less food and energy, seasonally adjusted", True, "1957-01"
+        "CUSR0000SA0L1E", "core ", True, "1957-01"
     ),
-    "us_cpi_food_nsa": _bls("CUUR0000SAF1", "food, not seasonally adjusted", False, "1913-01"),
-    "us_cpi_energy_nsa": _bls("CUUR0000SA0E", "energy, not seasonally adjusted", False, "1957-01"),
-    "us_cpi_shelter_nsa": _bls("CUUR0000SAH1", "shelter, not seasonally adjusted", False, "1952-12"),
+    "us_cpi_food_nsa": _bls("CUUR0000SAF1", "food ", False, "1913-01"),
+    "us_cpi_energy_nsa": _bls("CUUR0000SA0E", "energy ", False, "1957-01"),
+    "us_cpi_shelter_nsa": _bls("CUUR0000SAH1", "shelter ", False, "1952-12"),
     "us_cpi_medical_nsa": _bls(
-        "CUUR0000SAM", "medical care, not seasonally adjusted", False, "1935-03"
+        "CUUR0000SAM", "medical care ", False, "1935-03"
     ),
     "us_cpi_gasoline_nsa": _bls(
-        "CUUR0000SETB01", "gasoline (all types), not seasonally adjusted", False, "1935-03"
+        "CUUR0000SETB01", "gasoline ", False, "1935-03"
     ),
     "sp500": _arch("sp500/sp500", "Close", "S&P 500 index, daily close", "index points", "D", 2, _DAYS),
     "nasdaq": _arch(
@@ -86,8 +86,7 @@ _ENTRIES: dict[str, _Entry] = {
     ),
     "us_cpi_core_sa_2018": _arch(
         "core_cpi/core-cpi", "CPILFESL",
-        "US consumer price index for all urban consumers, all items less food and energy, "
-        "seasonally adjusted", _CPI, "M", 3, "1957-01 to 2018-11", True,
+        "US core consumer price index (CPI-U)", _CPI, "M", 3, "1957-01 to 2018-11", True,
     ),
     "aaa_yield": _arch(
         "default/default", "AAA", "Moody's seasoned Aaa corporate bond yield", "percent", "M", 2,
@@ -135,7 +134,7 @@ _ENTRIES: dict[str, _Entry] = {
     ),
     "us_real_income": _macro("realdpi", "US real private disposable income", _DOLLARS, 1, True),
     "us_cpi_sa_quarterly": _macro(
-        "cpi", "US consumer price index for all urban consumers, all items, end of quarter",
+        "cpi", "US consumer price index (CPI-U), end of quarter",
         _CPI, 3, True,
     ),
     "us_m1": _macro("m1", "US M1 money stock, end of quarter", "billions of US dollars", 1, True),
@@ -149,9 +148,10 @@ _ENTRIES: dict[str, _Entry] = {
 
 
 def registry() -> dict[str, str]:
-    """Key to ``name; frequency, span (package)``."""
+    """Key to ``name; frequency, adjustment, span (package)``."""
+    words = {None: "", True: "seasonally adjusted, ", False: "not seasonally adjusted, "}
     return {
-        key: f"{e.name}; {FREQUENCIES[e.freq]}, {e.span} ({e.package})"
+        key: f"{e.name}; {FREQUENCIES[e.freq]}, {words[e.adjusted]}{e.span} ({e.package})"
         for key, e in sorted(_ENTRIES.items())
     }
 

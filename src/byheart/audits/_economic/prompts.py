@@ -66,7 +66,7 @@ def value_question(series: Series, date: str, *, context: int = 0, confidence: b
     shape = (
         'Reply with JSON only: {"value": number or null, "confidence": 0-100}.'
         if confidence
-        else "Reply with the number only, or unknown."
+        else "Reply with the number only."
     )
     told = ""
     if context:

@@ -1,0 +1,74 @@
+"""The paper's case: its parts on a minute scale; the full small case is marked slow."""
+
+import json
+
+import pytest
+
+from byheart.core.errors import UsageError
+from byheart.papers._common import Check, Result, verdict_of
+
+torch = pytest.importorskip("torch")
+
+from byheart.papers import economic_recall as paper  # noqa: E402
+from byheart.papers._common import Characters, TinyGPT, fit, generate  # noqa: E402
+
+
+def test_verdicts_follow_the_checks():
+    good, bad = Check("a", "", "", True), Check("b", "", "", False)
+    assert verdict_of([good, good]) == "reproduced"
+    assert verdict_of([good, good, bad]) == "partly reproduced"
+    assert verdict_of([good, bad]) == verdict_of([bad]) == verdict_of([]) == "not reproduced"
+
+
+def test_a_small_gpt_learns_by_heart_and_batches_do_not_change_it():
+    documents = [f"K{i:02d} = {(i * 7919) % 1000:03d}" for i in range(12)]
+    chars = Characters(documents)
+    model = TinyGPT(len(chars), layers=1, width=32, heads=2, context=16)
+    losses = fit(
+        model, [[*chars.encode(d), 1] for d in documents], epochs=250, batch=12, lr=1e-2,
+        loss_from=[6] * 12,
+    )  # fmt: skip
+    assert losses[-1] < 0.1 < losses[0]
+    prompts = [chars.encode(d[:k]) for d, k in zip(documents, [6, 3, 5, 6, 2, 6] * 2, strict=True)]
+    together = generate(model, prompts, max_new=6)
+    assert together == [generate(model, [p], max_new=6)[0] for p in prompts]
+    assert chars.decode(together[0][0]) == documents[0][6:]
+    warm = generate(model, prompts, max_new=6, temperature=1.0, n=3, seed=4)
+    assert warm == generate(model, prompts, max_new=6, temperature=1.0, n=3, seed=4)
+    assert len(warm[0]) == 3
+
+
+def test_left_padding_does_not_change_logits():
+    model = TinyGPT(9, layers=2, width=16, heads=2, context=12).eval()
+    ids = torch.tensor([[2, 3, 4, 5]])
+    plain = model(ids)[0, -1]
+    padded = torch.tensor([[0, 0, 0, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7, 8]])
+    real = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [1] * 7]).bool()
+    causal = torch.ones(7, 7).tril().bool()
+    mask = ((causal & real[:, None, :]) | torch.eye(7).bool())[:, None]
+    logits, _ = model._run(padded, (real.cumsum(1) - 1).clamp(min=0), mask, None)
+    assert torch.allclose(logits[0, -1], plain, atol=1e-5)
+
+
+def test_the_case_runs_and_can_come_out_not_reproduced(tmp_path):
+    """One epoch cannot learn 720 values: the verdict must say so."""
+    seen = []
+    result = paper.run(
+        seeds=1, epochs=1, out=tmp_path, progress=lambda what, done: seen.append(done)
+    )
+    assert isinstance(result, Result)
+    assert result.verdict == "not reproduced"
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert result.figures[0].stat().st_size > 10_000
+    assert json.loads((tmp_path / "result.json").read_text())["verdict"] == "not reproduced"
+    assert {f.verdict() for f in result.findings} == {"not shown"}
+    with pytest.raises(UsageError):
+        paper.run(seeds=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_claim_on_one_seed():
+    result = paper.run(seeds=1)
+    assert result.verdict != "not reproduced"
