@@ -144,7 +144,20 @@ def test_arms_from_one_source_are_not_told_apart():
 def test_no_text_is_scored_by_a_classifier_that_saw_its_group():
     """Every text has a word of its document only: known again if a document were torn."""
     y = np.arange(48) % 2 == 0
-    own = "qux zorb flim wug dax blick toma kiki bouba gleeb tulver plonk".split()
+    own = [
+        "qux",
+        "zorb",
+        "flim",
+        "wug",
+        "dax",
+        "blick",
+        "toma",
+        "kiki",
+        "bouba",
+        "gleeb",
+        "tulver",
+        "plonk",
+    ]
     docs = [own[i // 8 * 2 + i % 2] for i in range(48)]
     texts = [
         f"{d} {d} {d} {t}" for d, t in zip(docs, canaries(seed=5, n=48, words=12), strict=True)
@@ -215,6 +228,7 @@ def test_what_a_blind_classifier_explains_is_no_membership():
     assert loss.seen.value > 0.95
     assert loss.details["p_above_chance"] < 0.01
     assert loss.fresh.value > 0.95
+    assert loss.p_value == max(loss.details["p_above_chance"], loss.details["p_above_blind"]) > 0.3
     assert "does not beat the blind classifier" in loss.no_verdict
     assert all(f.verdict() != "memorised" for f in found.values())
 

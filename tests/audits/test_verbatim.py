@@ -115,6 +115,13 @@ def test_a_reply_that_repeats_the_question_is_read_from_its_end():
     assert after("something else", "Call me") == "something else"
 
 
+def test_runs_of_blanks_and_line_breaks_are_one_blank():
+    facts = SuffixModel().facts()  # its tokens count every stretch of white space
+    assert encode(" so  it\n\ngoes ", facts) == encode("so it goes", facts)
+    assert len(encode("so it goes", facts)) == 5
+    assert encode(" \n", facts) == []
+
+
 def test_likelihood_is_a_mean_and_the_reference_is_taken_off():
     own = Scored(np.array([-1.0, -3.0]))
     reference = Scored(np.array([-1.0, -1.0, -4.0]))  # other tokens, same text
@@ -279,6 +286,19 @@ def test_windows_of_one_file_are_resampled_together(tmp_path):
     assert exact.verdict() == "memorised"
     few = [r for r in rows if r.meta["doc"][:1] in "01"]
     assert "independent" in audit.findings(few)[0].details["note"]
+
+
+def test_windows_of_twin_files_are_resampled_together(tmp_path):
+    for arm, seed in (("seen", 1), ("fresh", 2)):
+        (tmp_path / arm).mkdir()
+        for i, text in enumerate(canaries(seed=seed, n=7, words=140)):
+            (tmp_path / arm / f"{i}.txt").write_text(text)
+    audit = Verbatim(texts=tmp_path / "seen", fresh=tmp_path / "fresh", per_arm=14)
+    rows = drive(audit, SuffixModel(canaries(seed=1, n=7, words=140)))
+    run = next(f for f in audit.findings(rows) if f.name == "verbatim/longest-run")
+    assert run.n == 14
+    # seven documents are seven signs to flip, whatever the windows: p cannot be below 2^-7
+    assert 2**-7 <= run.details["p_raw"] < 0.05
 
 
 def test_one_file_an_arm_or_one_short_file(tmp_path):

@@ -127,7 +127,7 @@ class Membership(Audit):
     texts: str | Path | tuple[str | Path, ...] | None = None
     fresh: str | Path | tuple[str | Path, ...] | None = None
     k: float = 20.0
-    window: int = 128
+    window: int = 96
     minimum: int = 16
     reference: bool = False
     per_arm: int = 24
