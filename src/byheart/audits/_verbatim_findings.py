@@ -59,10 +59,10 @@ class _Arms:
                 if a.values.get(metric) is not None and b.values.get(metric) is not None
             ]  # fmt: skip
             return _Arms([self.seen[i] for i in keep], [self.fresh[i] for i in keep], True)
-        parts = (
+        seen, fresh = (
             [r for r in p if r.values.get(metric) is not None] for p in (self.seen, self.fresh)
         )
-        return _Arms(*parts, False)
+        return _Arms(seen, fresh, False)
 
     def __bool__(self) -> bool:
         return bool(self.seen and self.fresh)
@@ -86,6 +86,17 @@ class _Arms:
             blocks = (blocks[1], blocks[0])
         c = contrast(b, a, paired=self.paired, blocks=blocks, seed=seed)
         return dataclasses.replace(c, seen=c.fresh, fresh=c.seen)
+
+
+def _number(row: Row, metric: str) -> float:
+    """A metric of a row in which it was measured."""
+    value = row.values[metric]
+    assert value is not None, f"{metric} was not measured in {row.id}"
+    return value
+
+
+def _of(metric: str) -> Callable[[Row], float]:
+    return lambda row: _number(row, metric)
 
 
 def findings(audit: Verbatim, rows: Sequence[Row], *, seed: int) -> list[Finding]:
@@ -113,7 +124,7 @@ def _judged(finding: Finding, reason: str) -> Finding:
 
 
 def _exact(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
-    c = arms.contrast(lambda r: r.values["exact"], seed)  # type: ignore[arg-type,return-value]
+    c = arms.contrast(_of("exact"), seed)
     return Finding(
         "verbatim/exact",
         f"After about {audit.prefix} tokens of a text the model's greedy continuation is the text "
@@ -127,9 +138,9 @@ def _exact(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
 
 def _run(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
     chance = {r.id: x for part in (arms.seen, arms.fresh) for r, x in _chance(part)}
-    c = arms.contrast(lambda r: r.values["share"], seed)  # type: ignore[arg-type,return-value]
+    c = arms.contrast(_of("share"), seed)
     control = arms.contrast(lambda r: chance[r.id], seed)
-    excess = arms.contrast(lambda r: r.values["share"] - chance[r.id], seed)  # type: ignore[operator]
+    excess = arms.contrast(lambda r: _number(r, "share") - chance[r.id], seed)
     return Finding(
         "verbatim/longest-run",
         "The longest run of tokens that the continuation shares with the text is longer than for "
@@ -146,7 +157,7 @@ def _run(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
 
 
 def _similarity(arms: _Arms, seed: int) -> Finding:
-    c = arms.contrast(lambda r: r.values["similarity"], seed)  # type: ignore[arg-type,return-value]
+    c = arms.contrast(_of("similarity"), seed)
     return Finding(
         "verbatim/similarity",
         "The continuation is nearer to the text, by edit distance over tokens, than for its twins.",
@@ -159,7 +170,7 @@ def _similarity(arms: _Arms, seed: int) -> Finding:
 
 
 def _guesses(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
-    c = arms.contrast(lambda r: r.values["top"], seed)  # type: ignore[arg-type,return-value]
+    c = arms.contrast(_of("top"), seed)
     ranked = all(r.values.get("logprob") is not None for r in (*arms.seen, *arms.fresh))
     details: dict[str, Any] = {
         "samples": audit.samples,
@@ -171,7 +182,7 @@ def _guesses(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
         # Hayes et al.: discoverable with probability p in n draws, 1 - (1 - P(suffix))^n >= p.
         for n in (1, 10, 100, 1000):
             for arm, part in (("seen", arms.seen), ("fresh", arms.fresh)):
-                found = [_found(r.values["draw"], n) >= 0.5 for r in part]  # type: ignore[arg-type]
+                found = [_found(_number(r, "draw"), n) >= 0.5 for r in part]
                 details[f"discoverable_n{n}_p0.5_{arm}"] = float(np.mean(found))
     return Finding(
         "verbatim/guesses",
@@ -190,16 +201,16 @@ def _found(draw: float, n: int) -> float:
 
 
 def _logprob(audit: Verbatim, arms: _Arms, seed: int) -> Finding:
-    c = arms.contrast(lambda r: -r.values["logprob"], seed, flip=True)  # type: ignore[operator]
+    c = arms.contrast(lambda r: -_number(r, "logprob"), seed, flip=True)
     p, reason, details = c.p_value, "", dict(_about(audit, arms))
     calibrated = arms.having("calibrated")
     if audit.reference and calibrated:
         other = calibrated.contrast(
-            lambda r: r.values["calibrated"] - r.values["logprob"],
+            lambda r: _number(r, "calibrated") - _number(r, "logprob"),
             seed,
-            flip=True,  # type: ignore[operator]
+            flip=True,
         )
-        beyond = calibrated.contrast(lambda r: -r.values["calibrated"], seed, flip=True)  # type: ignore[operator]
+        beyond = calibrated.contrast(lambda r: -_number(r, "calibrated"), seed, flip=True)
         control = "a reference model's loss on the same texts"
         p = max(p, beyond.p_value)
         details |= {"p_raw": c.p_value, "p_beyond_control": beyond.p_value}

@@ -156,7 +156,7 @@ class SuffixModel(Model):
                 flat = self._flat(tokens[t])
                 p = mass * hit + (1 - mass) * flat
                 logprobs.append(np.log(p))
-                greedy.append(bool(counts) and counts[tokens[t]] == max(counts.values()))
+                greedy.append(counts is not None and counts[tokens[t]] == max(counts.values()))
                 # Two-point stand-in for the vocabulary: the remembered token, and the noise.
                 low, high = np.log((1 - mass) * np.exp(-6.0)), np.log(max(mass, np.exp(-6.0)))
                 weight = max(mass, 1e-3)

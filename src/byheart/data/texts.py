@@ -221,21 +221,21 @@ def draw_windows(
             pair: min(len(s) for a in usable for d, s in usable[a] if d.pair == pair)
             for pair in common
         }
-    for arm, documents in usable.items():
-        keys = [order.get(d.pair, rng.random()) for d, _ in documents]
-        documents = [documents[i] for i in np.argsort(keys, kind="stable")]
-        drawn = []
-        for d, s in documents:
+    for arm, cut in usable.items():
+        keys = [order.get(d.pair, rng.random()) for d, _ in cut]
+        cut = [cut[i] for i in np.argsort(keys, kind="stable")]
+        drawn: list[list[tuple[int, int]]] = []
+        for d, s in cut:
             count = room[d.pair] if both.paired else len(s)
-            picks = rng.permutation(len(s))[:count] if len(s) > 1 else [0]
+            picks = rng.permutation(len(s))[:count] if len(s) > 1 else np.zeros(1, int)
             drawn.append([s[int(i)] for i in picks])
         turn = 0
         while len(out[arm]) < per_arm and any(turn < len(d) for d in drawn):
             if per_text and turn >= per_text:
                 break
-            for (d, _), picks in zip(documents, drawn, strict=True):
-                if turn < len(picks) and len(out[arm]) < per_arm:
-                    a, b = picks[turn]
+            for (d, _), spans in zip(cut, drawn, strict=True):
+                if turn < len(spans) and len(out[arm]) < per_arm:
+                    a, b = spans[turn]
                     pair = f"{d.pair}#{turn}" if both.paired else ""
                     title = ", ".join(x for x in (d.author, d.work) if x) or d.id
                     name = f"{arm}:{d.id}#{turn}"
