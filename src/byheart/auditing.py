@@ -108,8 +108,7 @@ def audit(
     if self_test and report.meta["complete"]:
         from byheart.selftest import self_test as test
 
-        names = [a.name for a in chosen]
-        result = test(loaded, names, seed=seed, out=folder, progress=progress)
+        result = test(loaded, chosen, seed=seed, out=folder, progress=progress)
         report = dataclasses.replace(report, self_test=result)
     if folder is not None:
         report.save(folder)

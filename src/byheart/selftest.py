@@ -28,7 +28,7 @@ def self_test(
     model: Model,
     audits: Sequence[Audit],
     *,
-    n: int = 12,
+    n: int = 16,
     seed: int = 0,
     seconds: float = 90.0,
     out: Path | None = None,

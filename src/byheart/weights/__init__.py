@@ -1,0 +1,5 @@
+"""Memory in parameters."""
+
+from byheart.weights.planting import PlantedModel, plant
+
+__all__ = ["PlantedModel", "plant"]
