@@ -5,6 +5,7 @@ Shape suffixes: B batch, T time, V vocabulary, H heads, D head width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -19,10 +20,11 @@ Cache = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Characters:
-    """Characters as tokens; 0 pads, 1 ends a line.
+    """Characters (or pieces that a pattern cuts) as tokens; 0 pads, 1 ends a line.
 
     Args:
-        texts: Every character that may occur must occur here.
+        texts: Every token that may occur must occur here.
+        pattern: Regular expression of the pieces; what it does not match is cut into characters.
 
     >>> chars = Characters(["abc"])
     >>> chars.decode(chars.encode("cab"))
@@ -31,12 +33,16 @@ class Characters:
 
     pad, end = 0, 1
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._chars = sorted({c for text in texts for c in text})
+    def __init__(self, texts: Iterable[str], pattern: str | None = None) -> None:
+        self._cut = re.compile(f"{pattern}|(?s:.)") if pattern else None
+        self._chars = sorted({c for text in texts for c in self._split(text)})
         self._index = {c: i + 2 for i, c in enumerate(self._chars)}
 
     def __len__(self) -> int:
         return len(self._chars) + 2
+
+    def _split(self, text: str) -> list[str]:
+        return list(text) if self._cut is None else self._cut.findall(text)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`.
@@ -45,9 +51,9 @@ class Characters:
             UsageError: If a character was not in the vocabulary's texts.
         """
         try:
-            return [self._index[c] for c in text]
+            return [self._index[c] for c in self._split(text)]
         except KeyError as error:
-            raise UsageError(f"the character {error.args[0]!r} is not in the vocabulary") from error
+            raise UsageError(f"the token {error.args[0]!r} is not in the vocabulary") from error
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; padding and end leave nothing."""
@@ -185,6 +191,11 @@ def fit(
         )
     device = next(model.parameters()).device
     starts = loss_from if loss_from is not None else [0] * len(documents)
+    for i, (start, document) in enumerate(zip(starts, documents, strict=True)):
+        if start >= len(document):
+            raise UsageError(
+                f"document {i} has {len(document)} tokens, loss_from={start} leaves none to learn"
+            )
     generator = torch.Generator().manual_seed(seed)
     batches = -(-len(documents) // batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
