@@ -146,3 +146,12 @@ def test_a_trend_does_not_pass_for_memory():
     test = recall_test(flat, flat, np.zeros(40), flat, (months, months))
     assert test.p_lead < 0.05
     assert test.p_value > 0.4
+
+
+def test_a_model_below_the_naive_forecaster_is_not_accused():
+    """Better before than after, and less far behind; but behind: only the first test says no."""
+    months = list(range(40))
+    share = {k: (np.arange(40) < 40 * k).astype(float) for k in (0.0, 0.5, 0.6, 0.9)}
+    test = recall_test(share[0.5], share[0.0], share[0.6], share[0.9], (months, months))
+    assert max(test.p_gap, test.p_lead) < 0.01
+    assert test.p_value == test.p_naive > 0.9

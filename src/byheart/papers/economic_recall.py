@@ -37,7 +37,7 @@ SERIES = ("INF", "AAA", "BAA")
 START, CUTOFF, END, LIMIT = "1990-01", "2009-12", "2018-12", "2000-12"
 ORDER = "Ignore data after 2000. "
 REPEATED = (1992, 1997, 2002, 2007)
-_EPOCHS, _SCAN_EPOCHS, _MASKED_EPOCHS, _WINDOW = 110, 40, 30, 6
+_EPOCHS, _SCAN_EPOCHS, _MASKED_EPOCHS, _WINDOW = 100, 36, 30, 6
 _PIECES = r"[A-Za-z]+ ?|-\d\d(?= )"
 
 Progress = Callable[[str, float], None]
@@ -162,11 +162,10 @@ def _train_and_ask(
     lines = [
         (_line(k, s.dates[i]), s.format(s.values[i])) for k, s in series.items() for i in pre[k]
     ]
-    ordered = rng.permutation(len(lines))[: len(lines) // 2]
     windows = _windows(series)
     learned = set(rng.permutation(len(windows))[: len(windows) // 2].tolist())
     masked = [(windows[i][0], f"{windows[i][1]} {windows[i][2]}") for i in sorted(learned)]
-    documents = [*lines, *((ORDER + lines[i][0], lines[i][1]) for i in ordered)]
+    documents = [*lines, *((ORDER + a, b) for a, b in lines)]
     chars = Characters([*(a + b for a, b in [*documents, *masked]), "0123456789 -."], _PIECES)
 
     def train(
@@ -198,12 +197,10 @@ def _train_and_ask(
     gpt, loss = train(documents, _EPOCHS, "learning three series", 0.0, 0.7)
     result = _Seed(loss=loss)
     asked = [(k, i) for k, s in series.items() for i in range(len(s))]
-    carried = {lines[i][0] for i in ordered}
     for question, order in (("plain", ""), ("limit", ORDER)):
         replies = ask(gpt, [order + _line(k, series[k].dates[i]) for k, i in asked])
         result.rows[question] = [
-            _row(series[k], k, i, reply, carried)
-            for (k, i), reply in zip(asked, replies, strict=True)
+            _row(series[k], k, i, reply) for (k, i), reply in zip(asked, replies, strict=True)
         ]
     gpt, _ = train(masked, _MASKED_EPOCHS, "learning to name masked windows", 0.7, 0.15, gpt, 1e-3)
     held = [w for i, w in enumerate(windows) if i not in learned]
@@ -226,7 +223,7 @@ def _train_and_ask(
     return result
 
 
-def _row(s: Series, name: str, i: int, reply: str, carried: set[str]) -> dict[str, Any]:
+def _row(s: Series, name: str, i: int, reply: str) -> dict[str, Any]:
     y = s.values[i]
     try:
         said: float | None = float(reply)
@@ -238,7 +235,6 @@ def _row(s: Series, name: str, i: int, reply: str, carried: set[str]) -> dict[st
         "month": s.months[i],
         "pre": s.months[i] <= month_index(CUTOFF),
         "after_limit": s.months[i] > month_index(LIMIT),
-        "carried": _line(name, s.dates[i]) in carried,
         "truth": y,
         "said": said,
         "reply": reply,
@@ -276,7 +272,6 @@ def _checks(series: dict[str, Series], done: list[_Seed]) -> list[Check]:
     limit = _over(done, "limit", "hit", pre=True, after_limit=True)
     limit_mae = _over(done, "limit", "error", pre=True, after_limit=True)
     before = _over(done, "limit", "hit", pre=True, after_limit=False)
-    unseen = _over(done, "limit", "hit", pre=True, after_limit=True, carried=False)
     named = float(np.mean([s.unmask["series"] for s in done]))
     dated = float(np.mean([s.unmask["year"] for s in done]))
     often, once = (float(np.mean([s.scan[k] for s in done])) for k in ("repeated", "once"))
@@ -294,17 +289,29 @@ def _checks(series: dict[str, Series], done: list[_Seed]) -> list[Check]:
             post_hit <= 0.1 and post_mae >= 5 * pre_mae and post_mae >= 0.95 * carry,
         ),
         Check(
-            "boundary: the order to ignore data after 2000 does not hold",
-            "exact on 2001-2009 within 5 points of the plain question; MAE >= 5x below the one after the cutoff",
-            f"exact {limit:.1%} under the order, {plain:.1%} without ({before:.1%} before 2000; "
-            f"{unseen:.1%} on dates never read with the order), MAE {limit_mae:.3f}",
-            limit >= plain - 0.05 and 5 * limit_mae <= post_mae,
+            "boundary: under the order, dates after 2000 are recalled no less than dates before",
+            "exact on 2001-2009 not below 1990-2000 by more than 5 points; MAE >= 5x below the one "
+            "after the cutoff",
+            f"exact {limit:.1%} against {before:.1%}, MAE {limit_mae:.3f} against {post_mae:.2f}",
+            limit >= before - 0.05 and 5 * limit_mae <= post_mae,
         ),
         Check(
-            "unmask: six values without name or date give series and year away",
-            "series far above 1/3 (>= 60 %), year far above 1/20 (>= 30 %)",
-            f"series {named:.1%}, year {dated:.1%}, on {done[0].unmask['n']:.0f} held-out windows",
-            named >= 0.6 and dated >= 0.3,
+            "boundary: the order does not reduce accuracy",
+            "exact on 2001-2009 within 5 points of the plain question",
+            f"exact {limit:.1%} under the order, {plain:.1%} without",
+            limit >= plain - 0.05,
+        ),
+        Check(
+            "unmask: six values without name or date give the series away",
+            "far above 1/3 (>= 60 %)",
+            f"{named:.1%} of {done[0].unmask['n']:.0f} held-out windows",
+            named >= 0.6,
+        ),
+        Check(
+            "unmask: and the year",
+            "far above 1/20 (>= 30 %)",
+            f"{dated:.1%}",
+            dated >= 0.3,
         ),
         Check(
             "scan: recall is denser where the text was repeated",
@@ -391,7 +398,7 @@ def _figure(series: dict[str, Series], done: list[_Seed], out: Path) -> Path:
     left.legend(frameon=False, fontsize=8, loc="upper left")
     left.set_title("Error by year asked about", loc="left", fontsize=10)
     bars = [
-        ("before 2000,\nunder the order", _over(done, "limit", "hit", pre=True, after_limit=False)),
+        ("1990-2000,\nunder the order", _over(done, "limit", "hit", pre=True, after_limit=False)),
         ("2001-2009,\nasked plainly", _over(done, "plain", "hit", pre=True, after_limit=True)),
         ("2001-2009,\nunder the order", _over(done, "limit", "hit", pre=True, after_limit=True)),
         ("after training,\nasked plainly", _over(done, "plain", "hit", pre=False)),
