@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED = 1
 .PHONY: audit test test-slow lint docs bench clean browser
 
 audit: $(VENV)/.audit
-	$(BIN)/byheart audit $(AUDIT) --self-test
+	$(BIN)/byheart audit $(AUDIT) --self-test -S output-distribution.samples=16
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
