@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,7 +132,7 @@ def _read_gguf(file: Path, device: str, dtype: str | None) -> tuple[Any, Any]:
         module = AutoModelForCausalLM.from_pretrained(
             str(file.parent), gguf_file=file.name, dtype=_dtype("float32", device)
         )
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, struct.error) as error:
         raise DataError(f"{file} is no GGUF file that can be read: {error}") from error
     if any(p.is_meta for p in module.parameters()):
         raise ModelError(f"{file} lacks some of the model's weights")

@@ -66,6 +66,11 @@ class LocalModel(Model):
             raise UsageError("a module needs its tokenizer: byheart.load(module, tokenizer=...)")
         if isinstance(tokenizer, str):
             tokenizer = need("transformers", "torch").AutoTokenizer.from_pretrained(tokenizer)
+        if getattr(getattr(module, "active_peft_config", None), "is_prompt_learning", False):
+            raise UsageError(
+                "prompt-learning adapters put virtual tokens before the text and are not "
+                "supported; LoRA and other adapters that change weights are"
+            )
         self.device = torch.device(device or best_device())
         module = module.to(self.device, getattr(torch, dtype) if dtype else None)
         self.module, self.tokenizer = module.eval(), tokenizer
@@ -87,13 +92,20 @@ class LocalModel(Model):
 
     @property
     def fingerprint(self) -> str:
-        """Digest over names, shapes and a sample of every parameter, adapters included."""
+        """Digest over names, shapes, a sample and the sum of every parameter, adapters included.
+
+        The sum is that of the numbers' bits as integers: exact, so the same on every device.
+        """
+        import torch
+
+        bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
         digest = hashlib.sha256()
         for name, p in self.module.named_parameters():
             flat = p.detach().reshape(-1)
             step = max(1, flat.numel() // 64)
             values = flat[::step][:64].float().cpu().numpy()
-            digest.update(f"{name}{tuple(p.shape)}{p.dtype}".encode() + values.tobytes())
+            total = int(flat.view(bits[flat.element_size()]).sum(dtype=torch.int64))
+            digest.update(f"{name}{tuple(p.shape)}{p.dtype}{total}".encode() + values.tobytes())
         return digest.hexdigest()[:16]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:

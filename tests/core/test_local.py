@@ -1,0 +1,509 @@
+"""Models held here, against plain transformers on tiny models, and broken checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats as sps
+
+pytest.importorskip("torch")
+import torch
+from tiny import WORDS, make_tiny_gpt2, make_tiny_llama, make_tokenizer
+
+import byheart
+from byheart.core.ask import Sample, Score
+from byheart.core.errors import DataError, ModelError, UsageError
+from byheart.core.local import LocalModel
+
+MAKERS = {"llama": make_tiny_llama, "gpt2": make_tiny_gpt2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def model(request: pytest.FixtureRequest) -> LocalModel:
+    return LocalModel(*MAKERS[request.param](), device="cpu", name=f"tiny-{request.param}")
+
+
+@pytest.fixture
+def llama() -> LocalModel:
+    return LocalModel(*make_tiny_llama(), device="cpu", name="tiny")
+
+
+def _text(n: int, seed: int = 0) -> str:
+    return " ".join(np.random.default_rng(seed).choice(WORDS, n))
+
+
+def _plain(model: LocalModel, ids: list[int]) -> torch.Tensor:
+    """`[L, V]` log-probabilities of the whole text by one plain forward pass."""
+    with torch.no_grad():
+        return torch.log_softmax(model.module(input_ids=torch.tensor([ids])).logits[0].float(), -1)
+
+
+def _plain_logprobs(model: LocalModel, ids: list[int], first: int = 1) -> np.ndarray:
+    logp = _plain(model, ids)
+    return np.array([float(logp[t - 1, ids[t]]) for t in range(first, len(ids))])
+
+
+# scoring ------------------------------------------------------------------------------------------
+
+
+def test_batched_scores_are_those_of_plain_transformers(model: LocalModel) -> None:
+    texts = [_text(n, seed=n) for n in (2, 3, 7, 13, 31, 64, 5, 5, 17)]
+    model.batch_tokens = 150  # several batches, of unequal lengths
+    batched = model.score([Score(t) for t in texts])
+    for text, scored in zip(texts, batched, strict=True):
+        ids = model.encode(text)
+        assert scored.tokens == tuple(ids[1:])
+        np.testing.assert_allclose(scored.logprobs, _plain_logprobs(model, ids), atol=1e-4)
+        np.testing.assert_allclose(
+            scored.logprobs, model.score([Score(text)])[0].logprobs, atol=1e-4
+        )
+        assert scored.mean is None
+        assert scored.std is None
+
+
+def test_moments_and_greedy_by_brute_force(model: LocalModel) -> None:
+    text = _text(11)
+    ids = model.encode(text)
+    logp = _plain(model, ids)[:-1].double()
+    scored = model.score([Score(text, moments=True), Score(_text(4))])[0]
+    p = logp.exp()
+    mean = (p * logp).sum(-1)
+    std = (p * (logp - mean[:, None]).square()).sum(-1).sqrt()
+    np.testing.assert_allclose(scored.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(scored.std, std, atol=1e-4)
+    assert scored.greedy.tolist() == (logp.argmax(-1) == torch.tensor(ids[1:])).tolist()
+
+
+def test_moments_with_impossible_tokens(llama: LocalModel) -> None:
+    """A token masked to -inf adds nothing to the moments: 0 log 0 is 0."""
+    from byheart.core.local import _token_numbers
+
+    logits = torch.tensor([[0.0, 0.0, float("-inf")]])
+    logp, _, mean, std = _token_numbers(logits, torch.tensor([1]), True)[:, 0]
+    assert (logp, mean, std) == pytest.approx((np.log(0.5), np.log(0.5), 0.0), abs=1e-6)
+
+
+def test_without_the_split_scores_are_the_same(llama: LocalModel) -> None:
+    """The output layer over scored positions only, against the module's own logits."""
+    asks = [Score(_text(n, n), _text(3)) for n in (4, 9)]
+    assert llama._split is not None
+    fast = llama.score(asks)
+    llama.__dict__["_split"] = None
+    for a, b in zip(fast, llama.score(asks), strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_context_is_condition_only(model: LocalModel) -> None:
+    whole = model.score([Score("the quick brown fox jumps")])[0]
+    part = model.score([Score(" fox jumps", context="the quick brown")])[0]
+    assert part.tokens == whole.tokens[2:]
+    np.testing.assert_allclose(part.logprobs, whole.logprobs[2:], atol=1e-5)
+
+
+def test_a_token_across_the_border_belongs_to_the_text(llama: LocalModel) -> None:
+    """'riv' + 'er' is one word: it is scored, and the context ends before it."""
+    scored = llama.score([Score("er falls", context="the old riv")])[0]
+    assert scored.tokens == tuple(llama.encode("river falls"))
+
+
+def test_opening_token_lets_the_first_word_be_scored() -> None:
+    model = LocalModel(*make_tiny_llama(bos=True), device="cpu")
+    ids = [1, *model.encode("the fox")]
+    scored = model.score([Score("the fox")])[0]
+    assert scored.tokens == tuple(ids[1:])
+    np.testing.assert_allclose(scored.logprobs, _plain_logprobs(model, ids), atol=1e-4)
+
+
+def test_a_closing_token_is_dropped() -> None:
+    module, _ = make_tiny_llama()
+    model = LocalModel(module, make_tokenizer(bos=True, eos=True), device="cpu")
+    assert model.prompt_ids("the fox") == [1, *model.encode("the fox")]
+
+
+def test_chat_context() -> None:
+    model = LocalModel(*make_tiny_llama(chat=True), device="cpu")
+    assert model.chat
+    context = (("user", "the fox"),)
+    ids = model.encode("user : the fox . assistant : it sleeps")
+    scored = model.score([Score("it sleeps", context=context)])[0]
+    np.testing.assert_allclose(
+        scored.logprobs, _plain_logprobs(model, ids, len(ids) - 2), atol=1e-4
+    )
+
+
+def test_text_beyond_the_context_is_windowed(model: LocalModel) -> None:
+    """150 tokens in a context of 64: each window again by hand, half of it as condition."""
+    text = _text(150)
+    ids = model.encode(text)
+    expected = list(_plain_logprobs(model, ids[:64]))
+    for start, end in ((64, 96), (96, 128), (128, 150)):
+        begin = end - 64
+        expected += list(_plain_logprobs(model, ids[begin:end], start - begin))
+    scored = model.score([Score(text), Score(_text(3))])[0]
+    assert scored.tokens == tuple(ids[1:])
+    np.testing.assert_allclose(scored.logprobs, expected, atol=1e-4)
+
+
+def test_context_beyond_the_context(llama: LocalModel) -> None:
+    context, text = _text(100), _text(5, 1)
+    ids = llama.encode(f"{context} {text}")[-64:]
+    scored = llama.score([Score(" " + text, context=context)])[0]
+    assert scored.tokens == tuple(llama.encode(text))
+    np.testing.assert_allclose(scored.logprobs, _plain_logprobs(llama, ids, 59), atol=1e-4)
+
+
+def test_nothing_to_score_is_said(llama: LocalModel) -> None:
+    assert llama.score([]) == []
+    with pytest.raises(DataError, match=r"one token and no context.*'fox'"):
+        llama.score([Score("fox")])
+    with pytest.raises(UsageError, match="empty"):
+        Score("")
+
+
+def test_progress_counts_every_text_once(model: LocalModel) -> None:
+    for call, asks in (
+        (model.score, [Score(_text(n, n)) for n in (150, 3, 9)]),
+        (model.sample, [Sample("the fox", n=3, max_tokens=4), Sample("a dog", max_tokens=2)]),
+    ):
+        seen: list[int] = []
+        call(asks, seen.append)  # type: ignore[operator]
+        assert sum(seen) == len(asks)
+
+
+# sampling -----------------------------------------------------------------------------------------
+
+
+def _generate(model: LocalModel, prompt: str, new: int) -> list[int]:
+    ids = torch.tensor([model.prompt_ids(prompt)])
+    out = model.module.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new,
+        pad_token_id=0,
+    )[0, ids.shape[1] :].tolist()  # fmt: skip
+    return out[: out.index(2)] if 2 in out else out
+
+
+def test_greedy_is_that_of_generate(model: LocalModel) -> None:
+    """Prompts of unequal length in one batch: padding must not show."""
+    prompts = [_text(n, n) for n in (1, 2, 5, 9, 9, 14)]
+    found = model.sample([Sample(p, max_tokens=20) for p in prompts])
+    for prompt, (completion,) in zip(prompts, found, strict=True):
+        expected = _generate(model, prompt, 20)
+        assert list(completion.tokens) == expected
+        assert completion.stop == ("length" if len(expected) == 20 else "stop")
+        assert (
+            completion.text.split()
+            == model.tokenizer.decode(expected, skip_special_tokens=True).split()
+        )
+
+
+def test_rows_do_not_depend_on_their_batch(model: LocalModel) -> None:
+    ask = Sample("the old tree", n=4, temperature=1.0, max_tokens=15, seed=3)
+    alone = [c.tokens for c in model.sample([ask])[0]]
+    others = [Sample(_text(k, k), n=2, temperature=0.7, max_tokens=3 * k) for k in (1, 6, 3, 8)]
+    among = model.sample([*others[:2], ask, *others[2:]])[2]
+    assert [c.tokens for c in among] == alone
+    model.batch_rows = 3
+    assert [c.tokens for c in model.sample([*others, ask])[4]] == alone
+    assert len(set(alone)) > 1
+    first = model.sample([Sample("the old tree", n=2, temperature=1.0, max_tokens=15, seed=3)])[0]
+    assert [c.tokens for c in first] == alone[:2]
+    other = model.sample([Sample("the old tree", n=4, temperature=1.0, max_tokens=15, seed=4)])[0]
+    assert [c.tokens for c in other] != alone
+
+
+def _distribution(model: LocalModel, ids: list[int], temperature: float = 1.0) -> np.ndarray:
+    with torch.no_grad():
+        logits = model.module(input_ids=torch.tensor([ids])).logits[0, -1].double()
+    return torch.softmax(logits / temperature, -1).numpy()
+
+
+def _fits(tokens: list[int], p: np.ndarray) -> float:
+    """Chi-square p-value of drawn tokens; those expected less than five times are pooled."""
+    count = np.bincount(tokens, minlength=len(p)).astype(float)
+    big = p * len(tokens) >= 5
+    seen, expected = count[big], p[big] * len(tokens)
+    assert count[p == 0].sum() == 0
+    if p[~big].sum() > 0:
+        seen, expected = (
+            np.r_[seen, count[~big].sum()],
+            np.r_[expected, p[~big].sum() * len(tokens)],
+        )
+    return float(sps.chisquare(seen, expected * seen.sum() / expected.sum()).pvalue)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+def test_draws_follow_the_softmax(model: LocalModel, temperature: float) -> None:
+    """First tokens by the model's distribution, second ones by that given the first (2 = end)."""
+    ask = Sample("the fox", n=4000, temperature=temperature, max_tokens=2)
+    model.batch_rows = 1000
+    rows = [c.tokens for c in model.sample([ask])[0]]
+    ids = model.prompt_ids("the fox")
+    # the end of the text is no token of the completion
+    first = [r[0] if r else 2 for r in rows]
+    p = _distribution(model, ids, temperature)
+    ends = {2}
+    assert _fits(first, p) > 1e-3
+    token, count = Counter(t for t in first if t not in ends).most_common(1)[0]
+    second = [r[1] if len(r) > 1 else 2 for r in rows if r and r[0] == token]
+    assert len(second) == count
+    assert _fits(second, _distribution(model, [*ids, token], temperature)) > 1e-3
+
+
+def test_top_p_keeps_the_nucleus(model: LocalModel) -> None:
+    ids = model.prompt_ids("a lazy dog")
+    p = _distribution(model, ids)
+    order = np.argsort(-p)
+    size = int(np.searchsorted(np.cumsum(p[order]), 0.5)) + 1
+    ask = Sample("a lazy dog", n=2000, temperature=1.0, top_p=0.5, max_tokens=1)
+    drawn = [c.tokens[0] if c.tokens else 2 for c in model.sample([ask])[0]]
+    assert set(drawn) == set(order[:size].tolist())
+    nucleus = np.zeros_like(p)
+    nucleus[order[:size]] = p[order[:size]] / p[order[:size]].sum()
+    assert _fits(drawn, nucleus) > 1e-3 or size == 1
+
+
+def test_top_p_of_one_row_leaves_the_others_alone(model: LocalModel) -> None:
+    free = Sample("a dog", n=20, temperature=1.0, max_tokens=5)
+    alone = [c.tokens for c in model.sample([free])[0]]
+    tight = Sample("a dog", n=20, temperature=1.0, max_tokens=5, top_p=0.01, seed=1)
+    both = model.sample([free, tight, Sample("a dog", max_tokens=5)])
+    assert [c.tokens for c in both[0]] == alone
+    assert {c.tokens for c in both[1]} == {both[2][0].tokens}  # a nucleus of one is greedy
+
+
+def test_stop_strings_and_max_tokens(model: LocalModel) -> None:
+    seeds = [Sample("the quick brown", max_tokens=12, temperature=1.0, seed=s) for s in range(30)]
+    rows = [row for (row,) in model.sample(seeds)]
+    seed = next(s for s, row in enumerate(rows) if len(set(row.text.split())) >= 6)
+    free = rows[seed]
+    words = free.text.split()
+    cut, short = model.sample(
+        [
+            Sample("the quick brown", max_tokens=12, temperature=1.0, seed=seed, stop=(words[3],)),
+            Sample("the quick brown", max_tokens=3, temperature=1.0, seed=seed),
+        ]
+    )
+    assert cut[0].text == free.text[: free.text.index(words[3])]
+    assert cut[0].stop == "stop"
+    assert cut[0].tokens == tuple(model.encode(cut[0].text))
+    assert short[0].tokens == free.tokens[:3]
+    assert short[0].stop == "length"
+
+
+def test_empty_prompt_starts_from_the_opening_token(model: LocalModel) -> None:
+    found = model.sample([Sample("", max_tokens=6), Sample("the old tree", max_tokens=6)])
+    assert list(found[0][0].tokens) == _generate(model, "", 6)
+    assert model.prompt_ids("") == [1]
+    assert model.sample([]) == []
+
+
+def test_chat_prompts() -> None:
+    model = LocalModel(*make_tiny_llama(chat=True), device="cpu")
+    chat = (("user", "the fox"),)
+    assert model.prompt_ids(chat) == model.encode("user : the fox . assistant :")
+    module, tokenizer = make_tiny_llama()
+    plain = LocalModel(module, tokenizer, device="cpu")
+    assert not plain.chat
+    lines = (("user", "the fox"), ("assistant", "it"))
+    assert plain.tokenizer.decode(plain.prompt_ids(lines)).split()[-1] == "it"
+
+
+def test_a_prompt_beyond_the_context_is_refused(model: LocalModel) -> None:
+    with pytest.raises(DataError, match=r"60 tokens and 10 new ones exceed the context .*64"):
+        model.sample([Sample(_text(60), max_tokens=10)])
+    assert model.sample([Sample(_text(60), max_tokens=4)])[0][0].tokens is not None
+
+
+def test_nan_weights_name_the_text(model: LocalModel) -> None:
+    with torch.no_grad():
+        next(p for n, p in model.module.named_parameters() if "norm" in n or "ln_f" in n).fill_(
+            float("nan")
+        )
+    with pytest.raises(ModelError, match=r"NaN or infinite logits.*'the lazy fox'"):
+        model.score([Score("the lazy fox")])
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ModelError, match=r"NaN or infinite logits.*'the lazy fox'"):
+            model.sample([Sample("the lazy fox", temperature=temperature, max_tokens=5)])
+
+
+# checkpoints --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    module, tokenizer = make_tiny_llama(bos=True, chat=True)
+    module.save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_folder_round_trip(folder: Path) -> None:
+    here = LocalModel(*make_tiny_llama(bos=True, chat=True), device="cpu")
+    there = byheart.load(f"hf:{folder}", device="cpu")
+    assert there.name == f"hf:{folder}"
+    assert there.chat
+    assert there.fingerprint == here.fingerprint
+    asks = [Score(_text(9)), Score("it sleeps", context=(("user", "the fox"),))]
+    for a, b in zip(here.score(asks), there.score(asks), strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-6)
+    assert byheart.load(folder, device="cpu").fingerprint == here.fingerprint
+
+
+def test_dtype(folder: Path) -> None:
+    half = byheart.load(f"hf:{folder}", device="cpu", dtype="bfloat16")
+    assert next(half.weights.parameters()).dtype == torch.bfloat16
+    full = byheart.load(f"hf:{folder}", device="cpu")
+    ask = [Score(_text(20))]
+    gap = abs(half.score(ask)[0].logprobs - full.score(ask)[0].logprobs)
+    assert 0 < gap.max() < 0.5
+    with pytest.raises((DataError, UsageError), match="floaty"):
+        byheart.load(f"hf:{folder}", device="cpu", dtype="floaty")
+
+
+def test_module_and_its_tokenizer() -> None:
+    module, tokenizer = make_tiny_llama()
+    assert byheart.load(module, tokenizer=tokenizer, device="cpu").own_tokens
+    with pytest.raises(UsageError, match="tokenizer"):
+        byheart.load(module)
+
+
+def test_pickled_weights_are_not_loaded(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"no \.safetensors file; pickled weights"):
+        byheart.load(f"hf:{folder}", device="cpu")
+
+
+def test_missing_and_broken_folders(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no model folder"):
+        byheart.load(f"hf:{tmp_path / 'nowhere'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no config\.json"):
+        byheart.load(f"hf:{tmp_path / 'empty'}")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(DataError, match="cannot load hf:"):
+        byheart.load(f"hf:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json"])
+def test_broken_json_in_a_folder(folder: Path, missing: str) -> None:
+    (folder / missing).write_text("{ not json")
+    with pytest.raises(DataError, match="cannot load hf:"):
+        byheart.load(f"hf:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GGUF", b"no gguf at all" * 50, b"GGUF\x03\x00\x00\x00" + b"\xff" * 400]
+)
+def test_broken_gguf_file(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken\.gguf is no GGUF file"):
+        byheart.load(f"gguf:{file}")
+    with pytest.raises(DataError, match="there is no file"):
+        byheart.load(f"gguf:{tmp_path / 'none.gguf'}")
+
+
+@pytest.fixture
+def adapter(folder: Path) -> tuple[Path, Any]:
+    peft = pytest.importorskip("peft")
+    module, _ = make_tiny_llama(bos=True, chat=True)
+    module.config._name_or_path = str(folder)
+    torch.manual_seed(1)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    tuned = peft.get_peft_model(module, config).eval()
+    tuned.peft_config["default"].base_model_name_or_path = str(folder)
+    tuned.save_pretrained(folder.parent / "adapter")
+    return folder.parent / "adapter", tuned
+
+
+def test_adapter_folder(adapter: tuple[Path, Any], folder: Path) -> None:
+    path, tuned = adapter
+    loaded = byheart.load(f"hf:{path}", device="cpu")
+    base = byheart.load(f"hf:{folder}", device="cpu")
+    ids = loaded.prompt_ids(_text(12))
+    with torch.no_grad():
+        logp = torch.log_softmax(tuned(input_ids=torch.tensor([ids])).logits[0], -1)
+    expected = [float(logp[t - 1, ids[t]]) for t in range(1, len(ids))]
+    scored = loaded.score([Score(_text(12))])[0]
+    np.testing.assert_allclose(scored.logprobs, expected, atol=1e-4)
+    assert abs(scored.logprobs - base.score([Score(_text(12))])[0].logprobs).max() > 0.01
+    assert loaded.fingerprint != base.fingerprint
+    found = loaded.sample([Sample("the fox", max_tokens=8), Sample("a", max_tokens=8)])
+    assert list(found[0][0].tokens) == _generate(loaded, "the fox", 8)
+
+
+def test_broken_adapters(adapter: tuple[Path, Any]) -> None:
+    path, _ = adapter
+    settings = path / "adapter_config.json"
+    good = settings.read_text()
+    settings.write_text(json.dumps({"peft_type": "LORA"}))
+    with pytest.raises(DataError, match="names no base model"):
+        byheart.load(f"hf:{path}", device="cpu")
+    settings.write_text(good)
+    (path / "adapter_model.safetensors").unlink()
+    with pytest.raises(DataError, match="pickles are not loaded"):
+        byheart.load(f"hf:{path}", device="cpu")
+    shutil.rmtree(path)
+
+
+def test_prompt_learning_adapters_are_refused(llama: LocalModel) -> None:
+    """Virtual tokens would shift every position: better no number than a wrong one."""
+    peft = pytest.importorskip("peft")
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    with pytest.raises(UsageError, match="virtual tokens"):
+        LocalModel(peft.get_peft_model(llama.module, config), llama.tokenizer, device="cpu")
+
+
+def test_fingerprint_follows_the_weights(model: LocalModel) -> None:
+    before = model.fingerprint
+    assert before == model.fingerprint
+    for p in model.module.parameters():  # one number of any parameter is enough
+        with torch.no_grad():
+            p.view(-1)[p.numel() // 2 + 1] += 0.01
+        after = model.fingerprint
+        assert after != before
+        before = after
+
+
+# the embedded model -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_embedded_model(smollm2: LocalModel) -> None:
+    text = "The cat sat on the mat, and the dog lay beside it. " * 3
+    asks = [Score(text), Score("Paris", context="The capital of France is "), Score("a b c d e")]
+    batched = smollm2.score(asks)
+    ids = smollm2.prompt_ids(text)
+    np.testing.assert_allclose(
+        batched[0].logprobs, _plain_logprobs(smollm2, ids, len(ids) - len(batched[0].tokens)),
+        atol=2e-3,
+    )  # fmt: skip
+    chat = (("user", "What is the capital of France?"),)
+    answers = smollm2.sample(
+        [Sample(chat, max_tokens=24), Sample("Once upon a time", max_tokens=24)]
+    )
+    assert "Paris" in answers[0][0].text
+    expected = smollm2.module.generate(
+        torch.tensor([smollm2.prompt_ids("Once upon a time")]), do_sample=False, max_new_tokens=24
+    )[0, len(smollm2.prompt_ids("Once upon a time")) :]
+    assert list(answers[1][0].tokens) == expected.tolist()[: len(answers[1][0].tokens)]
+    drawn = Sample(chat, n=2, temperature=1.0, max_tokens=10, seed=1)
+    alone = smollm2.sample([drawn])[0]
+    among = smollm2.sample([Sample("Once", max_tokens=12), drawn])[1]
+    assert [c.tokens for c in alone] == [c.tokens for c in among]
