@@ -121,7 +121,7 @@ def test_one_bad_probe_harms_no_other(tmp_path):
 
 def test_a_dead_model_stops_early_and_says_why(tmp_path):
     model = Speaker(fail_on=["seen", "fresh"], error=EndpointError("nobody at http://127.0.0.1:9"))
-    with pytest.raises(EndpointError, match="127.0.0.1:9"):
+    with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9"):
         run(model, [Echo(size=40)], out=tmp_path)
 
 

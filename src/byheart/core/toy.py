@@ -112,7 +112,7 @@ class SuffixModel(Model):
             prompt = flatten(ask.prompt)
             rows = []
             for j in range(ask.n):
-                key = zlib.crc32(f"{self._seed}:{ask.seed}:{j}:{prompt}".encode())
+                key = zlib.crc32(f"{self._seed}:{ask.seed}:{ask.temperature}:{j}:{prompt}".encode())
                 rows.append(self._continue(prompt, ask, np.random.default_rng(key)))
             out.append(rows)
             if progress:
