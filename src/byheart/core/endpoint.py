@@ -153,7 +153,7 @@ async def _generate(
     try:
         if local:
             return await model.generate(messages, config=config)
-        with anyio.fail_after(timeout + 5):
+        with anyio.fail_after(timeout + 1):
             return await model.generate(messages, config=config.model_copy(update=bounds))
     except ByheartError:
         raise
@@ -174,7 +174,8 @@ def _ours(error: BaseException, model: InspectAIModel, timeout: int) -> ByheartE
     names = " ".join(type(link).__name__ for link in chain)
     url = getattr(model.api, "base_url", None)
     where = f"{model}" + (f" at {url}" if url else "")
-    said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    told = next((link for link in chain if type(link).__name__ != "RetryError"), error)
+    said = str(told).splitlines()[0][:300] if str(told) else type(told).__name__
     if "Timeout" in names:
         return EndpointError(
             f"{where} did not answer within {timeout} s; is the server overloaded or hanging?"
@@ -202,7 +203,8 @@ class InspectModel(Model):
         if "/" not in spec:
             raise DataError(f"inspect:{spec} names no provider; write inspect:PROVIDER/NAME")
         try:
-            self.inspect_model = get_model(spec)
+            # the address is in the environment: one model a load, not one a name
+            self.inspect_model = get_model(spec, memoize=False)
         except ByheartError:
             raise
         except (ValueError, LookupError, ImportError, OSError, RuntimeError) as error:
@@ -271,11 +273,11 @@ class InspectModel(Model):
 
 
 def _plain(error: BaseException) -> str:
-    """First line of an error's text, without markup."""
+    """An error's text in one line, without markup."""
     import re
 
-    text = re.sub(r"\[/?[a-z ]*\]", "", str(error)).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    text = " ".join(re.sub(r"\[/?[a-z ]*\]", "", str(error)).split())
+    return text.removeprefix("ERROR: ")[:400] or type(error).__name__
 
 
 def _in_loop(call: Callable[[], Awaitable[T]]) -> T:
