@@ -109,11 +109,12 @@ class EconomicRecall(Audit):
             ``"SERIES NAME|DATE"`` restricts one series.
         items: For ``dating`` and ``unmask``: a JSON-lines file, see `Texts.load`.
         per_arm: Dates asked in each arm where no limit is given.
-        max_tokens: Length of a reply (small models repeat the question first); 16 more are given where a confidence is asked for, or a text.
+        max_tokens: Length of a reply (small models repeat the question first); more is given where
+            a confidence, a direction or a text is asked about.
 
     >>> audit = EconomicRecall(series=("us_cpi_nsa",))
     >>> [p.id for p in audit.probes(limit=1)]
-    ['us_cpi_nsa:2000-06', 'us_cpi_nsa:2025-11']
+    ['us_cpi_nsa:1998-08', 'us_cpi_nsa:2026-06']
     """
 
     name: ClassVar[str] = "economic-recall"

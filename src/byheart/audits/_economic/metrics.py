@@ -86,8 +86,8 @@ def mpe(y_hat: Numbers, y: Numbers) -> float:
 def mape(y_hat: Numbers, y: Numbers) -> float:
     """Mean absolute percentage error as a share; zero truths are left out.
 
-    >>> mape([110.0, 95.0], [100.0, 100.0])
-    0.075
+    >>> mape([112.5, 75.0], [100.0, 100.0])
+    0.1875
     """
     a, b = _answered(y_hat, y)
     return _mean(np.abs(a - b)[b != 0] / np.abs(b[b != 0]))
