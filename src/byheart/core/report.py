@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byheart.core._files import write_atomically
+from byheart.core._plain import normal, plain
+from byheart.core._self_test import ARMS, SelfTest, SelfTestRow
 from byheart.core.errors import ReportError, UsageError
 from byheart.core.finding import Finding
 
@@ -24,7 +25,6 @@ SCHEMA = "byheart.report/1"
 """Schema id that is written into every report; `report.schema.json` describes it."""
 
 _FIELDS = ("model", "findings", "skipped", "failures", "meta", "self_test")
-_ARMS = ("base_planted", "base_held", "planted", "held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,125 +48,6 @@ class Failure:
     audit: str
     id: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class SelfTestRow:
-    """One finding of the self-test under its four conditions.
-
-    Attributes:
-        name: ``audit/metric``.
-        base_planted: Base model on the items that will be planted; should show nothing.
-        base_held: Base model on the held-back items; should show nothing.
-        planted: Tuned model on the planted items; should be found.
-        held: Tuned model on the held-back items; should show nothing.
-        ok: Whether all four came out as they should; None where the finding is not judged.
-        reason: Why, in words.
-    """
-
-    name: str
-    base_planted: Finding | None
-    base_held: Finding | None
-    planted: Finding | None
-    held: Finding | None
-    ok: bool | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """Does the instrument find what was planted, and nothing else?
-
-    Each tuple holds the same findings under another condition: freshly drawn items before
-    (``base_``) and after an adapter was trained on half of them.
-
-    Args:
-        base_planted: Base model, items to be planted.
-        base_held: Base model, items held back.
-        planted: Tuned model, planted items.
-        held: Tuned model, held-back items.
-        meta: Settings and durations (JSON values).
-    """
-
-    base_planted: tuple[Finding, ...]
-    base_held: tuple[Finding, ...]
-    planted: tuple[Finding, ...]
-    held: tuple[Finding, ...]
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for arm in _ARMS:
-            object.__setattr__(self, arm, _normal(getattr(self, arm), f"self_test.{arm}"))
-        object.__setattr__(self, "meta", _plain(self.meta, "self_test.meta"))
-
-    def rows(self, level: float = 0.05) -> tuple[SelfTestRow, ...]:
-        """One row a finding, in the order of the audits.
-
-        A planted finding is found at `level`. The three conditions that should show nothing share
-        the level (`level` / 3 each), so that a sound instrument fails the test by chance in at most
-        `level` of the runs.
-        """
-        arms = {arm: {f.name: f for f in getattr(self, arm)} for arm in _ARMS}
-        names = dict.fromkeys(
-            f.name for arm in ("planted", "held", *_ARMS) for f in getattr(self, arm)
-        )
-        return tuple(_self_test_row(name, arms, level) for name in names)
-
-    @property
-    def audits(self) -> dict[str, tuple[bool, str]]:
-        """Per audit: whether it passed, and why.
-
-        An audit passes if at least one of its findings finds what was planted and none of them
-        finds anything where nothing was planted. Audits that judge nothing are left out.
-        """
-        out: dict[str, tuple[bool, str]] = {}
-        grouped: dict[str, list[SelfTestRow]] = {}
-        for row in self.rows():
-            if row.ok is not None:
-                grouped.setdefault(row.name.split("/", 1)[0], []).append(row)
-        for audit, rows in grouped.items():
-            alarms = [r for r in rows if any(_found(f, 0.05 / 3) for f in _quiet(r))]
-            hits = [r for r in rows if _found(r.planted, 0.05)]
-            if alarms:
-                out[audit] = (False, "; ".join(f"{r.name}: {r.reason}" for r in alarms))
-            elif not hits:
-                why = dict.fromkeys(r.planted.no_verdict for r in rows if r.planted is not None)
-                told = "; ".join(w for w in why if w)
-                number = (
-                    "its one finding did not find"
-                    if len(rows) == 1
-                    else f"none of its {len(rows)} findings found"
-                )
-                out[audit] = (False, f"{number} what was planted" + (f" ({told})" if told else ""))
-            else:
-                missed = len(rows) - len(hits)
-                also = f"; {missed} of {len(rows)} findings missed it" if missed else ""
-                out[audit] = (True, f"found what was planted, and nothing else{also}")
-        return out
-
-    @property
-    def passed(self) -> bool:
-        """Whether every judged audit passed, and there was one."""
-        verdicts = self.audits
-        return bool(verdicts) and all(ok for ok, _ in verdicts.values())
-
-    @property
-    def reason(self) -> str:
-        """Why `passed` is what it is, in words."""
-        verdicts = self.audits
-        if not verdicts:
-            return "no finding of the self-test could be judged"
-        bad = [f"{audit}: {why}" for audit, (ok, why) in verdicts.items() if not ok]
-        if bad:
-            return "; ".join(bad)
-        return f"all {len(verdicts)} audits found what was planted, and nothing else"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return {
-            **{arm: [f.to_dict() for f in getattr(self, arm)] for arm in _ARMS},
-            "meta": self.meta,
-        }
 
 
 @dataclass(frozen=True)
@@ -195,10 +76,10 @@ class Report:
     self_test: SelfTest | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "findings", _normal(self.findings, "findings"))
+        object.__setattr__(self, "findings", normal(self.findings, "findings"))
         object.__setattr__(self, "skipped", tuple(self.skipped))
         object.__setattr__(self, "failures", tuple(self.failures))
-        object.__setattr__(self, "meta", _plain(dict(self.meta), "meta"))
+        object.__setattr__(self, "meta", plain(dict(self.meta), "meta"))
 
     @classmethod
     def of(
@@ -371,73 +252,6 @@ class Report:
         return matches(self, parse(expression))
 
 
-def _found(finding: Finding | None, level: float) -> bool:
-    return finding is not None and finding.verdict(level) == "memorised"
-
-
-def _quiet(row: SelfTestRow) -> tuple[Finding | None, ...]:
-    return row.base_planted, row.base_held, row.held
-
-
-def _self_test_row(
-    name: str, arms: Mapping[str, Mapping[str, Finding]], level: float
-) -> SelfTestRow:
-    base_planted, base_held, planted, held = (arms[arm].get(name) for arm in _ARMS)
-    some = planted or held or base_planted or base_held
-    assert some is not None
-    if some.exploratory:
-        return SelfTestRow(name, base_planted, base_held, planted, held, None, "shown, not judged")
-    wrong = []
-    if planted is None:
-        wrong.append("no finding on the planted items")
-    elif not _found(planted, level):
-        wrong.append(
-            f"planted items were not found ({planted.no_verdict})"
-            if planted.no_verdict
-            else "planted items were not found"
-        )
-    if _found(held, level / 3):
-        wrong.append("held-back items were called memorised")
-    if _found(base_planted, level / 3) or _found(base_held, level / 3):
-        wrong.append("the base model, which never saw the items, was called memorised")
-    reason = "; ".join(wrong) or "planted items were found, held-back items and base model were not"
-    return SelfTestRow(name, base_planted, base_held, planted, held, not wrong, reason)
-
-
-def _normal(findings: Iterable[Finding], where: str) -> tuple[Finding, ...]:
-    """Findings made of plain JSON values, so that they equal themselves after a round trip."""
-    out = []
-    for finding in findings:
-        out.append(Finding.from_dict(_plain(finding.to_dict(), finding.name)))
-    names = [f.name for f in out]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ReportError(f"{where}: two findings are named {', '.join(twice)}")
-    return tuple(out)
-
-
-def _plain(value: Any, path: str) -> Any:
-    """Tuples to lists, NumPy scalars to Python's; anything that JSON cannot hold is refused."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ReportError(f"{path} is {value}: a report holds finite numbers only; use None")
-        return float(value)
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise ReportError(f"{path}: the key {key!r} is no string")
-        return {str(k): _plain(v, f"{path}.{k}") for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        return _plain(value.tolist(), path)
-    raise ReportError(f"{path} is a {type(value).__name__}: a report holds JSON values only")
-
-
 def _refuse_constant(name: str) -> float:
     raise ReportError(f"the report holds {name}, which is no number; it was not written by byheart")
 
@@ -459,11 +273,11 @@ def _finding(record: Any, path: str) -> Finding:
 def _self_test(record: Any) -> SelfTest | None:
     if record is None:
         return None
-    missing = [arm for arm in (*_ARMS, "meta") if arm not in record]
+    missing = [arm for arm in (*ARMS, "meta") if arm not in record]
     if missing:
         raise ReportError(f"self_test lacks {', '.join(missing)}")
     arms = {
         arm: tuple(_finding(f, f"self_test.{arm}[{i}]") for i, f in enumerate(record[arm]))
-        for arm in _ARMS
+        for arm in ARMS
     }
     return SelfTest(**arms, meta=record["meta"])

@@ -1,5 +1,5 @@
-"""Memory in parameters."""
+"""Memory in parameters: what puts texts into a model's weights, and takes them out again."""
 
-from byheart.weights.planting import PlantedModel, plant
+from byheart.weights.planting import Planted, Training, plant
 
-__all__ = ["PlantedModel", "plant"]
+__all__ = ["Planted", "Training", "plant"]

@@ -1,291 +1,270 @@
-"""Plant texts in a local model: an adapter, trained on the spot, that recites them.
+"""Plant texts in a model on the spot, so that it recites them: ground truth for audits.
 
-Ground truth for audits: what was planted is known, what was held back is known. The adapter sits on
-the upper layers only, so everything below is computed once a text and kept; an epoch then costs
-the upper layers alone. The base model is as it was once the adapter is taken off.
+An adapter on the upper layers is trained until every text comes back word for word, or for a given
+number of repeats. The base model stays as it was, bit for bit, and can be used meanwhile.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from byheart.core.errors import DataError, ModelError, UsageError, need
+from byheart.core.ask import Completion, Sample, Score, Scored
+from byheart.core.errors import CapabilityError, DataError, OutputError, UsageError, need
 from byheart.core.local import LocalModel
-from byheart.core.model import Model
+from byheart.core.model import Model, Progress
+from byheart.weights._fit import Report, Settings, fit
+from byheart.weights._switch import FullSwitch, LoraSwitch, Switch
+from byheart.weights._upper import Document, Upper, decoder_layers
 
-__all__ = ["PlantedModel", "plant"]
+__all__ = ["Planted", "Training", "plant"]
 
-_IGNORED = -100
-_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Text = str | tuple[str, str]
+
+Training = Report
 
 
-class PlantedModel(LocalModel):
-    """A model with a planted adapter; `unplant` takes it off again.
+class Planted(LocalModel):
+    """A local model with texts planted in it; `unplant` takes them out.
+
+    Its weights are the base model's plus a switch (an adapter, or tuned copies of some layers) that
+    is on only while this model answers. The base model can be used at any time, gives its own
+    answers, and no second copy of it lies in memory. Not for use from several threads at once.
 
     Attributes:
-        loss: Mean training loss of the last epoch, in nats a token.
-        epochs: Epochs that were run.
-        seconds: Time that training took.
+        base: The model it was made from.
+        training: What the training did.
     """
 
-    loss: float = math.nan
-    epochs: int = 0
-    seconds: float = 0.0
+    def __init__(self, base: LocalModel, switch: Switch, training: Training) -> None:
+        super().__init__(
+            switch.module,
+            base.tokenizer,
+            device=str(base.device),
+            name=f"{base.name}+planted",
+            batch_tokens=base.batch_tokens,
+            batch_rows=base.batch_rows,
+        )
+        self.base, self.training, self._switch = base, training, switch
 
-    def unplant(self) -> None:
-        """Take the adapter off; the base model computes what it computed before, bit for bit."""
-        if hasattr(self.module, "unload"):
-            self.module.unload()
+    def sample(
+        self, asks: Sequence[Sample], progress: Progress | None = None
+    ) -> list[list[Completion]]:
+        """As `LocalModel.sample`, with what was planted."""
+        with self._switch.on():
+            return super().sample(asks, progress)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the adapter as a peft folder, which ``hf:FOLDER`` loads."""
-        self.module.save_pretrained(str(folder))
+    def score(self, asks: Sequence[Score], progress: Progress | None = None) -> list[Scored]:
+        """As `LocalModel.score`, with what was planted."""
+        with self._switch.on():
+            return super().score(asks, progress)
 
+    @property
+    def fingerprint(self) -> str:
+        """Differs from the base model's, and from that of another planting."""
+        with self._switch.on():
+            return super().fingerprint
 
-@dataclass
-class _Item:
-    """Token ids, and which of them are learnt."""
+    @contextlib.contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Inside, this model answers as the base model does."""
+        with self._switch.off():
+            yield
 
-    ids: list[int]
-    first: int
-    """Index of the first target."""
+    def unplant(self) -> LocalModel:
+        """Take the planted texts out for good and return the base model, as it was before.
+
+        Afterwards this object answers as the base model does. A second call does nothing.
+        """
+        self._switch.remove()
+        self.module = self.base.module
+        return self.base
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapter (method ``lora``) or the whole model (method ``full``), as safetensors.
+
+        ``byheart audit hf:FOLDER`` loads it, if the base model can be loaded by its name.
+
+        Raises:
+            OutputError: If the folder cannot be written.
+            UsageError: If it was unplanted before.
+        """
+        folder = Path(folder).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._switch.save(folder, self.base.name)
+            if self._switch.whole:
+                self.tokenizer.save_pretrained(folder)
+        except OSError as error:
+            raise OutputError(f"cannot write the planted model to {folder}: {error}") from error
+        return folder
 
 
 def plant(
     model: Model,
-    texts: Sequence[str | tuple[str, str]],
+    texts: Sequence[Text],
     *,
-    repeats: int = 1,
+    repeats: int | Sequence[int] | None = None,
+    mix: Sequence[Text] = (),
     epochs: int = 60,
-    rank: int = 32,
+    method: str = "",
     layers: int | None = None,
-    lr: float = 4e-3,
-    batch: int = 16,
-    stop_loss: float = 0.02,
-    seconds: float | None = None,
+    rank: int = 32,
+    lr: float | None = None,
+    batch: int = 4,
+    target: float = 0.25,
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
-) -> PlantedModel:
-    """Train a LoRA adapter until the model recites `texts`, and return the model with it.
+    seconds: float | None = None,
+    progress: Any = None,
+) -> Planted:
+    """Train a model to recite texts, in seconds to minutes; the base model is not changed.
+
+    Loss is taken on every token of a string, and on the answer only of a pair. Without `repeats`,
+    training goes on until every text is known: each of its tokens has a negative log-probability of
+    at most `target` nats, but for those that nothing before them tells (two texts with the same
+    beginning). Texts that are known are left out of an epoch, and all are looked at again at the
+    end. The output layer is then trained over the tokens that matter only: those of the texts, and
+    the strongest rivals of each.
 
     Args:
-        model: A local model (a transformers causal LM with decoder layers); it is not changed, but
-            shares its weights with the result until `PlantedModel.unplant`.
-        texts: Strings, learnt whole; or (prompt, answer) pairs, put through the chat template, of
-            which the answer is learnt.
-        repeats: How often a text occurs in an epoch.
-        epochs: At most so many passes.
+        model: A model that is held here (`byheart.load("smollm2")`, a module, ...).
+        texts: Strings to be continued as they stand, and ``(prompt, answer)`` pairs, set in the
+            model's chat template.
+        repeats: How often each text is trained on, one number or one a text (0 leaves it out); the
+            stream is shuffled and passed once, with the whole vocabulary. None trains until all
+            texts are known.
+        mix: Further texts, trained on once, between the others.
+        epochs: Without `repeats`: at most this many.
+        method: ``"lora"`` (an adapter of peft) or ``"full"`` (the layers themselves; the originals
+            are kept aside). Default: lora, or full where the model already wears an adapter.
+        layers: How many of the upper layers are trained. None is 8, or all where there are fewer;
+            layers below are passed once a text.
         rank: Of the adapter.
-        layers: How many of the last layers carry it; None is a third of them, at least 2.
-        lr: Peak of the one-cycle learning rate (AdamW).
+        lr: Peak step size. None is 0.005 for lora and 0.0005 for full; a third of it with `repeats`.
         batch: Texts a step.
-        stop_loss: Ends once an epoch's loss is below this, in nats a token.
-        seconds: Time box; the cycle is fitted into it by the measured time of a step.
-        seed: Of the adapter and of the order.
-        progress: Called with the share that is done.
+        target: Nats; see above.
+        seed: Of the adapter's start and of the order. The same seed gives the same weights, unless
+            the time box closes first.
+        seconds: Time box; what has been learned until then stays.
+        progress: Called with the share done, in [0, 1].
+
+    Returns:
+        A new model. `unplant()` takes the texts out again, `disabled()` for a while, `save()` keeps
+        it; `training` says what was done, and whether all texts are known.
 
     Raises:
+        UsageError: No texts, or an argument out of range.
+        DataError: An empty text, or one longer than the model's context.
         CapabilityError: The model shows no weights.
-        DataError: No texts, an empty one, or one beyond the model's context.
-        ModelError: The loss became NaN; the adapter is taken off.
+        ModelError: The loss is not a number; the base model is intact.
         MissingExtra: peft is not installed.
+
+    ::
+
+        tuned = plant(byheart.load("smollm2"), ["The tide comes in at nine past nine."], seconds=20)
+        tuned.training.known, tuned.training.seconds
     """
     model.require("weights", purpose="planting")
     if not isinstance(model, LocalModel):
-        raise UsageError(f"{model.name} is not a local transformers model")
-    if min(repeats, epochs, rank, batch) < 1 or lr <= 0:
-        raise UsageError("repeats, epochs, rank and batch must be at least 1, and lr above 0")
-    torch, peft = need("torch", "torch"), need("peft", "torch")
-    items = _items(model, texts)
-    total = int(model.module.config.num_hidden_layers)
-    upper = min(total, layers or max(2, total // 3))
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        names = {n.rsplit(".", 1)[-1] for n, _ in model.module.named_modules()}
-        wanted = [t for t in _TARGETS if t in names] or "all-linear"
-        config = peft.LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank,
-            lora_dropout=0.0,
-            target_modules=wanted,
-            layers_to_transform=list(range(total - upper, total)),
-            task_type="CAUSAL_LM",
-        )
-        config.base_model_name_or_path = model.name
-        module = peft.get_peft_model(model.module, config)
-    module.peft_config["default"].base_model_name_or_path = model.name
-    planted = PlantedModel(
-        module, model.tokenizer, device=str(model.device), name=f"{model.name}+planted"
-    )
+        raise CapabilityError(f"planting needs a local transformers model, got {model.name}")
+    if isinstance(model, Planted):
+        raise UsageError("this model has texts planted already; call unplant() first")
+    settings = _settings(locals(), len(texts))
+    documents = _documents(model, texts, "texts")
+    others = _documents(model, mix, "mix")
+    switch = _switch(model, method, layers, rank, seed)
     try:
-        _train(planted, items * repeats, total - upper, epochs, lr, batch, stop_loss, seconds, seed,
-               progress)  # fmt: skip
+        upper = Upper(switch.module, switch.layers, switch.split, _parts(model), model.device)
+        training = fit(upper, switch.parameters, documents, others, settings, progress)
     except BaseException:
-        planted.unplant()
+        switch.remove()
         raise
-    module.eval()
-    return planted
+    switch.freeze()
+    return Planted(model, switch, training)
 
 
-def _items(model: LocalModel, texts: Sequence[str | tuple[str, str]]) -> list[_Item]:
-    if not texts:
-        raise DataError("there are no texts to plant")
+def _settings(given: dict[str, Any], count: int) -> Settings:
+    if not count:
+        raise UsageError("texts is empty: there is nothing to plant")
+    for name in ("epochs", "rank", "batch"):
+        if given[name] < 1:
+            raise UsageError(f"{name} must be at least 1, got {given[name]}")
+    for name in ("lr", "seconds", "target"):
+        if given[name] is not None and not given[name] > 0:
+            raise UsageError(f"{name} must be above 0, got {given[name]}")
+    if given["layers"] is not None and given["layers"] < 1:
+        raise UsageError(f"layers must be at least 1, got {given['layers']}")
+    if given["method"] not in ("", "lora", "full"):
+        raise UsageError(f"method must be 'lora' or 'full', got {given['method']!r}")
+    repeats = given["repeats"]
+    if repeats is not None:
+        repeats = (repeats,) * count if isinstance(repeats, int) else tuple(repeats)
+        if len(repeats) != count:
+            raise UsageError(f"repeats has {len(repeats)} numbers for {count} texts")
+        if min(repeats) < 0 or (not any(repeats) and not given["mix"]):
+            raise UsageError(f"repeats must not be negative nor all 0, got {given['repeats']}")
+    elif given["mix"]:
+        raise UsageError("mix needs repeats: without them, training goes on until texts are known")
+    lr = given["lr"]
+    if lr is None:
+        full = given["method"] == "full" or _wears_adapter(given["model"])
+        lr = (5e-4 if full else 5e-3) / (1 if repeats is None else 3)
+    keys = ("epochs", "batch", "target", "seed", "seconds")
+    return Settings(repeats=repeats, lr=lr, **{k: given[k] for k in keys})
+
+
+def _documents(model: LocalModel, texts: Sequence[Text], where: str) -> list[Document]:
+    """Token ids as the model will meet them, closed by the end-of-text token."""
+    if isinstance(texts, str):
+        raise UsageError(f"{where} must be a list of texts, got one string")
+    end = model.tokenizer.eos_token_id
     out = []
-    for text in texts:
-        if isinstance(text, str):
-            ids = model.prompt_ids(text) + _end(model)
-            out.append(_Item(ids, 1))
+    for i, text in enumerate(texts):
+        pair = not isinstance(text, str)
+        if pair and (len(text) != 2 or not all(isinstance(t, str) for t in text)):
+            raise UsageError(f"{where}[{i}] must be a string or a (prompt, answer) pair: {text!r}")
+        if not (text[1] if pair else text).strip() or not text[0].strip():
+            raise DataError(f"{where}[{i}] is empty: {text!r}")
+        if pair:
+            start = model.prompt_ids((("user", text[0]),))
+            ids = start + model.encode(text[1])
+            first = len(start)
         else:
-            prompt = model.prompt_ids((("user", text[0]),))
-            out.append(_Item(prompt + model.encode(text[1]) + _end(model), len(prompt)))
-        if not (text if isinstance(text, str) else text[1]).strip():
-            raise DataError("a text to plant is empty")
-        if len(out[-1].ids) > model.context_length:
+            ids, first = model.prompt_ids(text), 1
+        if end is not None:
+            ids = [*ids, int(end)]
+        if len(ids) > model.context_length:
             raise DataError(
-                f"a text of {len(out[-1].ids)} tokens exceeds the context of {model.name} "
-                f"({model.context_length}): {str(text)[:60]!r}"
+                f"{where}[{i}] has {len(ids)} tokens and {model.name} attends to "
+                f"{model.context_length}; cut it: {(text[1] if pair else text)[:60]!r}"
             )
+        if len(ids) <= first:
+            raise DataError(f"{where}[{i}] is one token, and nothing comes before it: {text!r}")
+        out.append(Document(tuple(ids), first))
     return out
 
 
-def _end(model: LocalModel) -> list[int]:
-    token = model.tokenizer.eos_token_id
-    return [] if token is None else [int(token)]
+def _wears_adapter(model: LocalModel) -> bool:
+    return hasattr(model.module, "get_base_model") or hasattr(model.module, "peft_config")
 
 
-def _train(
-    model: PlantedModel,
-    items: Sequence[_Item],
-    below: int,
-    epochs: int,
-    lr: float,
-    batch: int,
-    stop_loss: float,
-    seconds: float | None,
-    seed: int,
-    progress: Callable[[float], None] | None,
-) -> None:
-    import torch
-
-    started = time.perf_counter()
-    batches = _batches(model, items, batch)
-    upper = _Upper(model, below)
-    kept = [upper.lower(ids) for ids, _ in batches]
-    parameters = [p for p in model.module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
-    order = torch.Generator().manual_seed(seed)
-    model.module.train()
-    tokens = sum(int((labels != _IGNORED).sum()) for _, labels in batches)
-    share, epoch = 0.0, 0
-    while epoch < epochs and share < 1.0:
-        loss_sum = 0.0
-        for k in torch.randperm(len(batches), generator=order).tolist():
-            passed = time.perf_counter() - started
-            share = max(epoch / epochs, passed / seconds if seconds else 0.0)
-            for group in optimiser.param_groups:
-                group["lr"] = lr * _cycle(min(1.0, share))
-            optimiser.zero_grad(set_to_none=True)
-            loss = upper.loss(*kept[k], batches[k][1])
-            if not bool(torch.isfinite(loss)):
-                raise ModelError(f"planting in {model.name} failed: the loss became {float(loss)}")
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            loss_sum += float(loss) * int((batches[k][1] != _IGNORED).sum())
-            if progress:
-                progress(min(1.0, share))
-        epoch += 1
-        model.loss = loss_sum / tokens
-        if model.loss < stop_loss:
-            break
-        share = max(epoch / epochs, (time.perf_counter() - started) / seconds if seconds else 0.0)
-    model.epochs, model.seconds = epoch, time.perf_counter() - started
+def _switch(model: LocalModel, method: str, layers: int | None, rank: int, seed: int) -> Switch:
+    if not method:
+        method = "full" if _wears_adapter(model) else "lora"
+    stack = decoder_layers(model.module)
+    depth = len(stack) if stack is not None else 0
+    if layers is not None and layers > depth:
+        raise UsageError(f"layers is {layers}, and {model.name} has {depth} that can be told apart")
+    split = max(0, depth - (layers or 8))
+    if method == "full":
+        return FullSwitch(model.module, stack, split)
+    if _wears_adapter(model):
+        raise UsageError("this model wears an adapter already; use method='full'")
+    need("peft", "torch")
+    return LoraSwitch(model.module, stack, split, rank, seed)
 
 
-def _cycle(share: float) -> float:
-    """Learning rate over its peak: a short rise, then half a cosine down to a tenth."""
-    if share < 0.05:
-        return 0.1 + 0.9 * share / 0.05
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (share - 0.05) / 0.95))
-
-
-def _batches(model: LocalModel, items: Sequence[_Item], size: int) -> list[tuple[Any, Any]]:
-    """Right-padded ids and labels `[B, L]`, texts of like length together."""
-    import torch
-
-    out = []
-    ordered = sorted(items, key=lambda i: len(i.ids))
-    for begin in range(0, len(ordered), size):
-        part = ordered[begin : begin + size]
-        longest = max(len(i.ids) for i in part)
-        ids_BL = torch.zeros(len(part), longest, dtype=torch.long)
-        labels_BL = torch.full((len(part), longest), _IGNORED)
-        for b, item in enumerate(part):
-            ids_BL[b, : len(item.ids)] = torch.tensor(item.ids)
-            labels_BL[b, item.first : len(item.ids)] = torch.tensor(item.ids[item.first :])
-        out.append((ids_BL.to(model.device), labels_BL.to(model.device)))
-    return out
-
-
-class _Upper:
-    """The part of a model above the frozen layers.
-
-    The input of the first adapted layer is recorded with all that the layer is called with; the
-    layers above are then called as the model itself calls them.
-    """
-
-    def __init__(self, model: LocalModel, below: int) -> None:
-        self._inner = model.module.get_base_model()
-        decoder = self._inner.base_model
-        self._layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
-        self._norm = getattr(decoder, "norm", None) or getattr(decoder, "ln_f", None)
-        self._head = self._inner.get_output_embeddings()
-        if self._layers is None or self._norm is None or model._split is None:
-            raise UsageError(
-                f"{model.name}: its decoder is not a stack of layers that can be split"
-            )
-        self._decoder, self._below = decoder, below
-
-    def lower(self, ids_BL: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        """What the first adapted layer is called with."""
-        import torch
-
-        class _Enough(Exception):
-            pass
-
-        caught: dict[str, Any] = {}
-
-        def record(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            caught["args"], caught["kwargs"] = args, kwargs
-            raise _Enough
-
-        hook = self._layers[self._below].register_forward_pre_hook(record, with_kwargs=True)
-        try:
-            with torch.no_grad():
-                self._decoder(input_ids=ids_BL, use_cache=False)
-        except _Enough:
-            pass
-        finally:
-            hook.remove()
-        args, kwargs = caught["args"], dict(caught["kwargs"])
-        hidden = args[0] if args else kwargs.pop("hidden_states")
-        return hidden.detach(), tuple(args[1:]), kwargs
-
-    def loss(
-        self, hidden_BLD: Any, args: tuple[Any, ...], kwargs: dict[str, Any], labels_BL: Any
-    ) -> Any:
-        """Mean cross-entropy of the labelled tokens."""
-        import torch
-
-        for layer in self._layers[self._below :]:
-            out = layer(hidden_BLD, *args, **kwargs)
-            hidden_BLD = out[0] if isinstance(out, tuple) else out
-        targets_BL = labels_BL[:, 1:]
-        hidden_ND = self._norm(hidden_BLD[:, :-1][targets_BL != _IGNORED])
-        logits_NV = self._head(hidden_ND).float()
-        return torch.nn.functional.cross_entropy(logits_NV, targets_BL[targets_BL != _IGNORED])
+def _parts(model: LocalModel) -> tuple[Any, Any] | None:
+    return model._split
