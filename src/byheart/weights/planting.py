@@ -142,7 +142,7 @@ def plant(
         layers: How many of the upper layers are trained. None is 8, or all where there are fewer;
             layers below are passed once a text.
         rank: Of the adapter.
-        lr: Peak step size. None is 0.005 for lora and 0.0005 for full; a third of it with `repeats`.
+        lr: Peak step size. None is 0.003 for lora and 0.0005 for full; a third of it with `repeats`.
         batch: Texts a step.
         target: Nats; see above.
         seed: Of the adapter's start and of the order. The same seed gives the same weights, unless
@@ -210,7 +210,7 @@ def _settings(given: dict[str, Any], count: int) -> Settings:
     lr = given["lr"]
     if lr is None:
         full = given["method"] == "full" or _wears_adapter(given["model"])
-        lr = (5e-4 if full else 5e-3) / (1 if repeats is None else 3)
+        lr = (5e-4 if full else 3e-3) / (1 if repeats is None else 3)
     keys = ("epochs", "batch", "target", "seed", "seconds")
     return Settings(repeats=repeats, lr=lr, **{k: given[k] for k in keys})
 
