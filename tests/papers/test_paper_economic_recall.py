@@ -13,6 +13,15 @@ from byheart.papers import economic_recall as paper  # noqa: E402
 from byheart.papers._common import Characters, TinyGPT, fit, generate  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors: threads only wait for each other, the more so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_verdicts_follow_the_checks():
     good, bad = Check("a", "", "", True), Check("b", "", "", False)
     assert verdict_of([good, good]) == "reproduced"
