@@ -302,6 +302,159 @@ def test_auc_difference_finds_a_better_score() -> None:
     assert (same.value, same.low, same.high, p_same) == (0.0, 0.0, 0.0, 1.0)
 
 
+# ties, arms without spread, units ---------------------------------------------------------------
+
+
+def _rank_share(a: np.ndarray, b: np.ndarray) -> float:
+    """P(rank sum >= observed) over all splits, one by one."""
+    ranks = sps.rankdata(np.r_[a, b])
+    sums = [ranks[list(c)].sum() for c in itertools.combinations(range(len(ranks)), len(a))]
+    return float(np.mean(np.array(sums) >= ranks[: len(a)].sum() - 1e-9))
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 5), (2, 9), (9, 3), (1, 7), (7, 1)])
+def test_auc_test_with_ties_is_exact(n: int, m: int) -> None:
+    rng = np.random.default_rng(17)
+    for top in (2, 3, 6):
+        for _ in range(5):
+            a, b = rng.integers(0, top, n), rng.integers(0, top, m)
+            assert auc_test(a, b) == pytest.approx(_rank_share(a, b))
+
+
+@pytest.mark.parametrize(("n", "m"), [(50, 50), (10, 100), (100, 10)])
+def test_auc_test_of_binary_scores_is_fishers(n: int, m: int) -> None:
+    for hit, false in ((4, 0), (3, 2), (8, 5)):
+        a, b = np.r_[np.ones(hit), np.zeros(n - hit)], np.r_[np.ones(false), np.zeros(m - false)]
+        table = [[hit, n - hit], [false, m - false]]
+        assert auc_test(a, b) == pytest.approx(sps.fisher_exact(table, "greater").pvalue)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (12, 12), (10, 100), (50, 50)])
+def test_auc_test_of_binary_scores_keeps_its_level(n: int, m: int) -> None:
+    """The true size, over every number of ones (normal approximation: 0.10 to 0.17)."""
+    for ones in range(1, n + m, 3):
+        k = np.arange(max(0, ones - m), min(n, ones) + 1)
+        p = np.array(
+            [auc_test(np.arange(n) < hit, np.arange(m) < ones - hit) for hit in k.tolist()]
+        )
+        assert sps.hypergeom(n + m, ones, n).pmf(k)[p <= 0.05].sum() <= 0.05 + 1e-9
+
+
+def test_auc_test_of_many_rare_hits_permutes() -> None:
+    a, b = np.arange(600) < 14, np.arange(600) < 4
+    expected = sps.fisher_exact([[14, 586], [4, 596]], "greater").pvalue
+    assert auc_test(a, b) == pytest.approx(expected, abs=4 * np.sqrt(expected / 10_000))
+    assert auc_test(a, b) == auc_test(a, b)
+
+
+def test_auc_difference_is_the_plain_loop() -> None:
+    """The same draws, each replicate's AUCs counted anew."""
+    rng = np.random.default_rng(18)
+    a, b = rng.normal(0.6, 1, 17).round(1), rng.normal(0, 1, 12).round(1)
+    c, d = rng.normal(0.3, 1, 17).round(1), rng.normal(0, 1, 12).round(1)
+    found, p = auc_difference(a, b, c, d, n_boot=60, n_perm=60, seed=3)
+    draw = np.random.default_rng(3)
+    s, f = draw.integers(0, 17, (60, 17)), draw.integers(0, 12, (60, 12))
+    boot = [auc(a[i], b[j]) - auc(c[i], d[j]) for i, j in zip(s, f, strict=True)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(boot, [0.025, 0.975])))
+    one, two = sps.rankdata(np.r_[a, b]), sps.rankdata(np.r_[c, d])
+    null = []
+    for swap in draw.integers(0, 2, (60, 29), dtype=np.int8).astype(bool):
+        x, y = np.where(swap, two, one), np.where(swap, one, two)
+        null.append(auc(x[:17], x[17:]) - auc(y[:17], y[17:]))
+    hits = np.sum(np.array(null) >= found.value - 1e-9)
+    assert p == pytest.approx((hits + 1) / 61)
+
+
+def test_two_perfect_scores_are_not_certainly_equal() -> None:
+    found, p = auc_difference([3, 4, 5, 6], [0, 1, 2, 1], [6, 5, 4, 3], [0, 2, 1, 1])
+    alone = auc_interval([3, 4, 5, 6], [0, 1, 2, 1])
+    assert found.high == pytest.approx(1 - alone.low)
+    assert (found.value, found.low, p) == (0, -found.high, 1)
+
+
+def test_an_arm_without_spread_is_not_certain() -> None:
+    rng = np.random.default_rng(19)
+    fresh = rng.random(30)
+    alone = bootstrap(fresh)
+    for seen in ([0.9], [0.9] * 5):
+        gap = two_sample_bootstrap(seen, fresh)
+        assert gap.high - gap.low > 1.5 * (alone.high - alone.low)
+    bounded = two_sample_bootstrap([1.0] * 5, fresh, bounded=(0, 1))
+    assert bounded.high <= 1
+    # of the flat arm: up to 1 - 0.05^(1/5) may lie below 1, none above
+    assert bounded.low < bounded.value - (1 - 0.05**0.2)
+    assert bounded.high - bounded.value < 1.2 * (alone.value - alone.low)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_flat_shares_cover(share: float) -> None:
+    """Arms of rare hits, resampled; where none is hit, the rule of three speaks."""
+    rng = np.random.default_rng(20)
+    found = []
+    for _ in range(RUNS):
+        x = (rng.random(30) < share).astype(float)
+        if x.sum() == 0:
+            found.append(bootstrap(x, bounded=(0, 1)))
+    assert all(f.low == 0 and f.high == pytest.approx(1 - 0.05 ** (1 / 30)) for f in found)
+    missed = len(found) if share > found[0].high else 0
+    assert missed / RUNS <= _at_most(0.05, RUNS)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_shares_in_blocks_stay_shares(paired: bool) -> None:
+    seen, fresh, block = np.zeros(20), np.zeros(20), np.repeat(np.arange(5), 4)
+    c = contrast(seen, fresh, paired=paired, blocks=block if paired else (block, block))
+    assert (c.seen.low, c.seen.high) == pytest.approx((0, 1 - 0.05 ** (1 / 5)))
+    assert -1 <= c.gap.low < 0 < c.gap.high <= 1
+    assert c.p_value == 1
+
+
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e9])
+def test_tests_do_not_depend_on_the_unit(unit: float) -> None:
+    rng = np.random.default_rng(21)
+    a, b = rng.normal(0.3, 1, 30), rng.normal(0, 1, 30)
+    for test in (permutation_paired, permutation_two_sample):
+        assert test(a * unit, b * unit) == test(a, b)
+        assert test(a + 1e4, b + 1e4) == pytest.approx(test(a, b), abs=1e-9)
+
+
+def test_intervals_shift_and_scale() -> None:
+    x = np.random.default_rng(22).lognormal(size=30)
+    plain, moved = bootstrap(x), bootstrap(3 * x + 7)
+    assert (moved.low, moved.high) == pytest.approx((3 * plain.low + 7, 3 * plain.high + 7))
+
+
+def test_order_within_an_arm_does_not_matter() -> None:
+    """The exact tests and the AUC are the same for any order of the items."""
+    rng = np.random.default_rng(23)
+    a, b = rng.integers(0, 4, 9).astype(float), rng.integers(0, 4, 9).astype(float)
+    i, j = rng.permutation(9), rng.permutation(9)
+    assert permutation_paired(a[i], b[i]) == permutation_paired(a, b)
+    assert auc(a[i], b[j]) == auc(a, b)
+    assert auc_test(a[i], b[j]) == pytest.approx(auc_test(a, b))
+
+
+def test_median_is_near_scipys() -> None:
+    x = np.random.default_rng(24).lognormal(size=41)
+    expected = sps.bootstrap(
+        (x,), np.median, method="BCa", n_resamples=4999, rng=np.random.default_rng(0)
+    ).confidence_interval
+    found = bootstrap(x, "median", n_boot=4999)
+    assert found.value == np.median(x)
+    assert abs(found.low - expected.low) + abs(found.high - expected.high) < 0.15 * np.ptp(expected)
+    by_function = bootstrap(x, lambda v: float(v.mean()), n_boot=300)
+    assert by_function.low == pytest.approx(bootstrap(x, n_boot=300).low)
+
+
+def test_drawing_in_parts_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(25)
+    a, b = rng.normal(size=(2, 40))
+    whole = [contrast(a, b, paired=paired) for paired in (True, False)]
+    monkeypatch.setattr("byheart.core._bootstrap._CELLS", 1000)
+    assert [contrast(a, b, paired=paired) for paired in (True, False)] == whole
+
+
 # properties ---------------------------------------------------------------------------------------
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2, max_size=25)
@@ -381,6 +534,12 @@ def test_same_seed_same_numbers() -> None:
         (lambda: tpr_at_fpr([1], [1], fpr=1.0), "fpr must lie in"),
         (lambda: wilson(5, 3), "got 5 of 3"),
         (lambda: wilson(0, 0), "got 0 of 0"),
+        (lambda: bootstrap([1, 2], "mode"), "got 'mode'"),
+        (lambda: bootstrap([1, 2], n_boot=0), "n_boot must be at least 1, got 0"),
+        (lambda: bootstrap([1, 2], bounded=(0, 1)), "outside bounded"),
+        (lambda: bootstrap([1, 2], bounded=(1, 0)), "lowest, highest"),
+        (lambda: contrast([0, 2], [0, 1], paired=True, binary=True), "values of 0 and 1 only"),
+        (lambda: contrast([0, 2], [0, 1], paired=False, blocks=[1, 2, 3]), "must be a pair"),
         (lambda: holm([0.1, 1.5]), "got 1.5"),
         (lambda: holm([float("nan")]), "got nan"),
     ],

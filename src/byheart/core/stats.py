@@ -1,8 +1,10 @@
 """Statistics of a contrast: intervals and tests for small, paired, clustered or binary samples.
 
-All are deterministic for a given seed. Sources: BCa intervals, Efron (1987); Wilson (1927);
-Newcombe (1998) for differences of proportions; DeLong et al. (1988) for AUCs, on the logit scale;
-Phipson and Smyth (2010) for the count of permutations; Holm (1979).
+All are deterministic for a given seed. Sources: Wilson (1927); Newcombe (1998) for differences of
+proportions; DeLong et al. (1988) for AUCs, on the logit scale; Venkatraman and Begg (1996) for two
+AUCs of the same items; Streitberg and Roehmel (1986) for exact rank tests with ties; Holm (1979).
+Resampling (BCa intervals, permutation tests) is in `byheart.core._bootstrap` and is imported from
+here.
 """
 
 from __future__ import annotations
@@ -14,6 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from byheart.core._bootstrap import (
+    Bounds,
+    _level,
+    _p,
+    _pair,
+    _sample,
+    _two,
+    _z,
+    bootstrap,
+    paired_bootstrap,
+    permutation_paired,
+    permutation_two_sample,
+    two_sample_bootstrap,
+)
 from byheart.core.errors import UsageError
 from byheart.core.finding import Estimate
 
@@ -34,38 +50,6 @@ __all__ = [
     "two_sample_bootstrap",
     "wilson",
 ]
-
-_EXACT_PAIRS = 12
-"""Up to so many pairs all 2^n sign flips are enumerated."""
-
-
-def _sample(values: Any, name: str = "values") -> np.ndarray:
-    x = np.asarray(values, dtype=float).ravel()
-    if x.size == 0:
-        raise UsageError(f"{name} is empty: there is nothing to estimate")
-    if not np.isfinite(x).all():
-        raise UsageError(
-            f"{name} holds NaN or infinity at position {int(np.argmin(np.isfinite(x)))}"
-        )
-    return x
-
-
-def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise UsageError(f"level must lie between 0 and 1, got {level}")
-    return level
-
-
-def _z(q: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(q)
-
-
-def _phi(z: np.ndarray | float) -> Any:
-    from scipy.special import ndtr
-
-    return ndtr(z)
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> Estimate:
@@ -118,243 +102,6 @@ def _paired_binary(seen: np.ndarray, fresh: np.ndarray, level: float) -> Estimat
     return Estimate(d, max(-1.0, low), min(1.0, high), level)
 
 
-def _groups(blocks: Any, n: int) -> tuple[np.ndarray, int]:
-    """Block labels as indices 0..m-1."""
-    labels = list(blocks)
-    if len(labels) != n:
-        raise UsageError(f"blocks must name one block a value: {len(labels)} labels, {n} values")
-    order: dict[Any, int] = {}
-    index = np.array([order.setdefault(b, len(order)) for b in labels])
-    return index, len(order)
-
-
-def _ends(boot: np.ndarray, theta: float, jack: np.ndarray, level: float) -> tuple[float, float]:
-    """BCa interval from bootstrap replicates and jackknife values."""
-    n_boot = len(boot)
-    below = (np.sum(boot < theta) + 0.5 * np.sum(boot == theta)) / n_boot
-    below = min(max(below, 1 / (n_boot + 1)), n_boot / (n_boot + 1))
-    z0 = _z(below)
-    u = jack.mean() - jack
-    denominator = 6 * (u @ u) ** 1.5
-    a = (u**3).sum() / denominator if denominator > 0 else 0.0
-    ends = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        z = z0 + _z(tail)
-        ends.append(float(_phi(z0 + z / (1 - a * z))) if abs(1 - a * z) > 1e-9 else tail)
-    low, high = np.quantile(boot, ends)
-    return float(min(low, theta)), float(max(high, theta))
-
-
-def _flat(x: np.ndarray, scale: float, n: int, level: float) -> float:
-    """Half-width for a sample without spread: the rule of three on `scale`.
-
-    With all n values equal nothing is known of the spread; the largest share that could differ
-    unseen is 1 - (1-level)^(1/n), each by at most `scale`.
-    """
-    return scale * (1 - (1 - level) ** (1 / n))
-
-
-def bootstrap(
-    values: Any,
-    *,
-    blocks: Any = None,
-    level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
-) -> Estimate:
-    """BCa interval of a mean; with `blocks`, whole blocks are resampled.
-
-    Args:
-        values: Finite numbers.
-        blocks: One label a value (month, author): values of a block stay together.
-        level: Coverage.
-        n_boot: Replicates.
-        seed: Of the resampling.
-
-    A sample without spread gets an interval of the width that the rule of three allows on the
-    scale of its value (or 1 if that is 0), never of width zero.
-    """
-    x = _sample(values)
-    _level(level)
-    theta = float(x.mean())
-    if blocks is None:
-        sums, sizes = x, np.ones(len(x))
-    else:
-        index, m = _groups(blocks, len(x))
-        sums, sizes = np.bincount(index, x, m), np.bincount(index, minlength=m).astype(float)
-    m = len(sums)
-    if m < 2 or np.ptp(sums / sizes) == 0:
-        half = _flat(x, max(abs(theta), 1.0), m, level)
-        return Estimate(theta, theta - half, theta + half, level)
-    rng = np.random.default_rng(seed)
-    pick = rng.integers(0, m, (n_boot, m))
-    boot = sums[pick].sum(1) / sizes[pick].sum(1)
-    jack = (sums.sum() - sums) / np.maximum(sizes.sum() - sizes, 1e-12)
-    low, high = _ends(boot, theta, jack, level)
-    return Estimate(theta, low, high, level)
-
-
-def paired_bootstrap(
-    seen: Any,
-    fresh: Any,
-    *,
-    blocks: Any = None,
-    level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
-) -> Estimate:
-    """BCa interval of the mean of pairwise differences seen - fresh."""
-    a, b = _sample(seen, "seen"), _sample(fresh, "fresh")
-    if len(a) != len(b):
-        raise UsageError(f"paired arms must be of one length, got {len(a)} and {len(b)}")
-    return bootstrap(a - b, blocks=blocks, level=level, n_boot=n_boot, seed=seed)
-
-
-def two_sample_bootstrap(
-    seen: Any,
-    fresh: Any,
-    *,
-    blocks: tuple[Any, Any] | None = None,
-    level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
-) -> Estimate:
-    """BCa interval of mean(seen) - mean(fresh) for independent arms.
-
-    Args:
-        seen: One arm.
-        fresh: The other.
-        blocks: Labels of either arm, for resampling whole blocks.
-        level: Coverage.
-        n_boot: Replicates.
-        seed: Of the resampling.
-    """
-    arms = [_sample(seen, "seen"), _sample(fresh, "fresh")]
-    _level(level)
-    theta = float(arms[0].mean() - arms[1].mean())
-    rng = np.random.default_rng(seed)
-    boots, jacks, spread = [], [], 0.0
-    for i, x in enumerate(arms):
-        if blocks is None:
-            sums, sizes = x, np.ones(len(x))
-        else:
-            index, m = _groups(blocks[i], len(x))
-            sums, sizes = np.bincount(index, x, m), np.bincount(index, minlength=m).astype(float)
-        m = len(sums)
-        spread += float(np.ptp(sums / sizes)) if m > 1 else 0.0
-        pick = rng.integers(0, m, (n_boot, m))
-        boots.append(sums[pick].sum(1) / sizes[pick].sum(1))
-        jack = (sums.sum() - sums) / np.maximum(sizes.sum() - sizes, 1e-12) if m > 1 else sums[:0]
-        sign = 1 if i == 0 else -1
-        # influence scaled as in Efron and Tibshirani's several-sample acceleration
-        jacks.append(sign * (jack - jack.mean()) * (m - 1) / m if m > 1 else jack)
-    if spread == 0:
-        n = min(len(a) for a in arms)
-        half = _flat(arms[0], max(abs(theta), 1.0), n, level)
-        return Estimate(theta, theta - half, theta + half, level)
-    low, high = _ends(boots[0] - boots[1], theta, np.concatenate(jacks), level)
-    return Estimate(theta, low, high, level)
-
-
-def _tail(hits: float, n: int, exact: bool) -> float:
-    return float(hits / n) if exact else float((hits + 1) / (n + 1))
-
-
-_EPS = 1e-12
-
-
-def _p(observed: float, null: np.ndarray, alternative: str, exact: bool) -> float:
-    scale = _EPS * max(1.0, float(np.abs(null).max(initial=0.0)))
-    if alternative == "greater":
-        return _tail(np.sum(null >= observed - scale), len(null), exact)
-    if alternative == "less":
-        return _tail(np.sum(null <= observed + scale), len(null), exact)
-    if alternative == "two-sided":
-        return _tail(np.sum(np.abs(null) >= abs(observed) - scale), len(null), exact)
-    raise UsageError(f"alternative is 'greater', 'less' or 'two-sided', got {alternative!r}")
-
-
-def permutation_paired(
-    seen: Any,
-    fresh: Any,
-    *,
-    alternative: str = "greater",
-    blocks: Any = None,
-    n_perm: int = 2000,
-    seed: int = 0,
-) -> float:
-    """Sign-flip test of mean(seen - fresh); exact where up to 12 pairs (or blocks) differ.
-
-    Args:
-        seen: One arm.
-        fresh: Its twins, in the same order.
-        alternative: ``"greater"`` (seen above fresh), ``"less"`` or ``"two-sided"``.
-        blocks: Labels; the signs of a block are flipped together.
-        n_perm: Random flips where not exact; p is then (hits + 1) / (n_perm + 1).
-        seed: Of the flips.
-    """
-    a, b = _sample(seen, "seen"), _sample(fresh, "fresh")
-    if len(a) != len(b):
-        raise UsageError(f"paired arms must be of one length, got {len(a)} and {len(b)}")
-    d = a - b
-    if blocks is not None:
-        index, m = _groups(blocks, len(d))
-        d = np.bincount(index, d, m)
-    d = d[d != 0]
-    if d.size == 0:
-        _p(0.0, np.zeros(1), alternative, True)
-        return 1.0
-    if d.size <= _EXACT_PAIRS:
-        signs = 1 - 2 * ((np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1)
-        return _p(float(d.sum()), signs @ d, alternative, True)
-    rng = np.random.default_rng(seed)
-    signs = rng.integers(0, 2, (n_perm, d.size), dtype=np.int8) * 2 - 1
-    return _p(float(d.sum()), signs @ d, alternative, False)
-
-
-def permutation_two_sample(
-    seen: Any,
-    fresh: Any,
-    *,
-    alternative: str = "greater",
-    blocks: tuple[Any, Any] | None = None,
-    n_perm: int = 2000,
-    seed: int = 0,
-) -> float:
-    """Permutation test of mean(seen) - mean(fresh) for independent arms.
-
-    With `blocks` the labels of whole blocks are exchanged, and the statistic is the difference of
-    the arms' means over values.
-    """
-    a, b = _sample(seen, "seen"), _sample(fresh, "fresh")
-    observed = float(a.mean() - b.mean())
-    if blocks is None:
-        sums, sizes, k = np.concatenate([a, b]), np.ones(len(a) + len(b)), len(a)
-    else:
-        ia, ma = _groups(blocks[0], len(a))
-        ib, mb = _groups(blocks[1], len(b))
-        sums = np.concatenate([np.bincount(ia, a, ma), np.bincount(ib, b, mb)])
-        sizes = np.concatenate([np.bincount(ia, minlength=ma), np.bincount(ib, minlength=mb)])
-        k = ma
-    n = len(sums)
-    rng = np.random.default_rng(seed)
-    if math.comb(n, k) <= 4096:
-        from itertools import combinations
-
-        chosen = np.zeros((math.comb(n, k), n), dtype=bool)
-        for row, which in enumerate(combinations(range(n), k)):
-            chosen[row, which] = True
-        exact = True
-    else:
-        order = rng.random((n_perm, n)).argpartition(k - 1, axis=1)[:, :k]
-        chosen = np.zeros((n_perm, n), dtype=bool)
-        np.put_along_axis(chosen, order, True, axis=1)
-        exact = False
-    top, count = chosen @ sums, chosen @ sizes
-    null = top / count - (sums.sum() - top) / (sizes.sum() - count)
-    return _p(observed, null, alternative, exact)
-
-
 def auc(seen: Any, fresh: Any) -> float:
     """P(score of a seen item > score of a fresh one), ties half.
 
@@ -394,14 +141,70 @@ def auc_interval(seen: Any, fresh: Any, *, level: float = 0.95) -> Estimate:
     return Estimate(value, low, high, level)
 
 
-def auc_test(seen: Any, fresh: Any) -> float:
-    """One-sided p-value of AUC > 1/2 (Mann-Whitney; exact for small samples without ties)."""
-    from scipy.stats import mannwhitneyu
+_EXACT_STEPS = 10_000_000
+"""Additions that an exact rank test with ties may cost."""
+
+
+def _rank_tail(ranks: np.ndarray, k: int) -> float | None:
+    """P(sum of k ranks drawn without replacement >= that of the first k); None if too long.
+
+    Counts, rank by rank, the ways to reach every sum with every number of ranks.
+    """
+    scores = np.rint(2 * (ranks - ranks.min())).astype(int)
+    scores //= max(1, int(np.gcd.reduce(scores)))
+    total = int(scores.sum())
+    observed = int(scores[:k].sum())
+    if 2 * k > len(scores):  # count the smaller arm: its sum is at most total - observed
+        scores, k = scores.max() - scores, len(scores) - k
+        observed = int(scores[-k:].sum())
+    most = int(np.sort(scores)[-k:].sum())
+    if len(scores) * k * (most + 1) > _EXACT_STEPS:
+        return None
+    ways = np.zeros((k + 1, most + 1))
+    ways[0, 0] = 1.0
+    for s in scores:
+        ways[1:, s:] += ways[:-1, : most + 1 - s].copy()
+    return float(ways[k, observed:].sum() / ways[k].sum()) if total else 1.0
+
+
+def auc_test(seen: Any, fresh: Any, *, n_perm: int = 10_000, seed: int = 0) -> float:
+    """One-sided p-value of AUC > 1/2 (Mann-Whitney).
+
+    Without ties it is exact for small arms and normal for large ones, as in scipy. With ties the
+    normal approximation finds too much where most items share a score (0/1 scores of rare hits: a
+    test at 5 % would err in over 10 %), so p is exact where that takes few steps. Elsewhere it is
+    normal if both arms have 30 items or more and no score is shared by over half of all items, and
+    otherwise comes from `n_perm` permutations, so it is not below 1 / (n_perm + 1).
+
+    Args:
+        seen: Scores of one arm.
+        fresh: Scores of the other.
+        n_perm: Permutations where neither of the other ways serves.
+        seed: Of the permutations.
+
+    >>> round(auc_test([1, 1, 1], [0, 0, 0]), 6)
+    0.05
+    """
+    from scipy.stats import mannwhitneyu, rankdata
 
     a, b = _sample(seen, "seen"), _sample(fresh, "fresh")
-    if np.ptp(np.concatenate([a, b])) == 0:
+    both = np.concatenate([a, b])
+    shared = np.unique(both, return_counts=True)[1].max()
+    if shared == len(both):
         return 1.0
+    ranks = rankdata(both)
+    p = None if shared == 1 else _rank_tail(ranks, len(a))
+    if p is not None:
+        return p
+    crowded = min(len(a), len(b)) < 30 or 2 * shared > len(both)
+    if shared > 1 and crowded:
+        return permutation_two_sample(ranks[: len(a)], ranks[len(a) :], n_perm=n_perm, seed=seed)
     return float(mannwhitneyu(a, b, alternative="greater").pvalue)
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`[n, m]`: 1 where x is above y, 1/2 where equal."""
+    return ((np.sign(x[:, None] - y) + 1) / 2).astype(np.float32)
 
 
 def auc_difference(
@@ -418,57 +221,72 @@ def auc_difference(
     """AUC of score a minus AUC of score b on the same items: interval, and one-sided p of a > b.
 
     The interval is a percentile bootstrap over items (arms resampled apart, both scores together).
+    A score that separates the arms perfectly, or an arm of one item, shows the bootstrap no
+    variance; the interval is then widened, by the root of the sum of squares, by that of
+    `auc_interval`, unless both scores rank all items alike.
     The p-value exchanges the two scores' ranks within randomly chosen items (Venkatraman and Begg,
     1996).
     """
-    arms = [_sample(x, n) for x, n in ((a_seen, "a_seen"), (a_fresh, "a_fresh"),
-                                       (b_seen, "b_seen"), (b_fresh, "b_fresh"))]  # fmt: skip
+    names = ("a_seen", "a_fresh", "b_seen", "b_fresh")
+    arms = [_sample(x, n) for x, n in zip((a_seen, a_fresh, b_seen, b_fresh), names, strict=True)]
     if len(arms[0]) != len(arms[2]) or len(arms[1]) != len(arms[3]):
         raise UsageError("both scores must be of the same items, in the same order")
     _level(level)
+    if n_boot < 1 or n_perm < 1:
+        raise UsageError(f"n_boot and n_perm must be at least 1, got {n_boot} and {n_perm}")
     from scipy.stats import rankdata
 
     n, m = len(arms[0]), len(arms[1])
-    ranks = np.stack([rankdata(np.concatenate(arms[:2])), rankdata(np.concatenate(arms[2:]))]) / (
-        n + m
-    )
-    member = np.r_[np.ones(n, bool), np.zeros(m, bool)]
-
-    def aucs(scores: np.ndarray, s: np.ndarray, f: np.ndarray) -> np.ndarray:
-        """AUC of `[B, N]` scores with members at `[B, n]` s and others at `[B, m]` f."""
-        x = np.take_along_axis(scores, s, 1)[:, :, None]
-        y = np.take_along_axis(scores, f, 1)[:, None, :]
-        return ((x > y) + 0.5 * (x == y)).mean((1, 2))
-
-    value = auc(arms[0], arms[1]) - auc(arms[2], arms[3])
+    one, two = rankdata(np.concatenate(arms[:2])), rankdata(np.concatenate(arms[2:]))
+    a, b = auc_interval(arms[0], arms[1], level=level), auc_interval(arms[2], arms[3], level=level)
+    value = a.value - b.value
     rng = np.random.default_rng(seed)
-    chunk = max(1, 2_000_000 // (n * m))
-    boots, nulls = [], []
+    kernel = _kernel(one[:n], one[n:]) - _kernel(two[:n], two[n:])
+
+    boots = []
+    chunk = max(1, 2_000_000 // (n + m))
     for begin in range(0, n_boot, chunk):
         size = min(chunk, n_boot - begin)
-        s = rng.integers(0, n, (size, n))
-        f = rng.integers(n, n + m, (size, m))
-        boots.append(
-            aucs(np.broadcast_to(ranks[0], (size, n + m)), s, f)
-            - aucs(np.broadcast_to(ranks[1], (size, n + m)), s, f)
-        )
-    every_s, every_f = np.flatnonzero(member), np.flatnonzero(~member)
+        s, f = (_counts(rng.integers(0, k, (size, k)), k) for k in (n, m))
+        boots.append(((s @ kernel) * f).sum(1, dtype=float) / (n * m))
+    low, high = (float(q) for q in np.quantile(np.concatenate(boots), _tails(level)))
+
+    # Exchanging item i's ranks turns the gap into a sum over items: with s, f = 1 where exchanged,
+    # sum_ij (1 - s_i - f_j) kernel_ij + (s_i - f_j) mixed_ij.
+    mixed = _kernel(two[:n], one[n:]) - _kernel(one[:n], two[n:])
+    of_seen = (mixed - kernel).sum(1, dtype=float)
+    of_fresh = -(mixed + kernel).sum(0, dtype=float)
+    observed = float(kernel.sum(dtype=float))
+    change = np.concatenate([of_seen, of_fresh])
+    null = []
     for begin in range(0, n_perm, chunk):
         size = min(chunk, n_perm - begin)
-        swap = rng.random((size, n + m)) < 0.5
-        x, y = np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1])
-        s, f = np.broadcast_to(every_s, (size, n)), np.broadcast_to(every_f, (size, m))
-        nulls.append(aucs(x, s, f) - aucs(y, s, f))
-    boot, null = np.concatenate(boots), np.concatenate(nulls)
-    low, high = np.quantile(boot, [(1 - level) / 2, (1 + level) / 2])
-    observed = float(
-        (
-            aucs(ranks[:1], every_s[None], every_f[None])
-            - aucs(ranks[1:], every_s[None], every_f[None])
-        )[0]
-    )
-    estimate = Estimate(value, min(float(low), value), max(float(high), value), level)
-    return estimate, _p(observed, null, "greater", False)
+        null.append(
+            observed + rng.integers(0, 2, (size, n + m), dtype=np.int8).astype(float) @ change
+        )
+
+    low, high = min(low, value), max(high, value)
+    if not np.array_equal(one, two):
+        for below, above, e in (
+            (a.value - a.low, a.high - a.value, a),
+            (b.high - b.value, b.value - b.low, b),
+        ):
+            if min(n, m) == 1 or e.value in (0.0, 1.0):
+                low = value - math.hypot(value - low, below)
+                high = value + math.hypot(high - value, above)
+    estimate = Estimate(value, max(-1.0, low), min(1.0, high), level)
+    return estimate, _p(observed, np.concatenate(null), "greater", False)
+
+
+def _tails(level: float) -> tuple[float, float]:
+    return (1 - level) / 2, (1 + level) / 2
+
+
+def _counts(pick: np.ndarray, k: int) -> np.ndarray:
+    """`[B, k]`: how often each of k items was picked in each row of `[B, k]`."""
+    rows = len(pick)
+    flat = (pick + np.arange(rows)[:, None] * k).ravel()
+    return np.bincount(flat, minlength=rows * k).reshape(rows, k).astype(np.float32)
 
 
 def tpr_at_fpr(seen: Any, fresh: Any, fpr: float = 0.01, *, level: float = 0.95) -> Estimate:
@@ -530,6 +348,7 @@ def contrast(
     paired: bool,
     blocks: Any = None,
     binary: bool | None = None,
+    bounded: Bounds | None = None,
     alternative: str = "greater",
     seed: int = 0,
     level: float = 0.95,
@@ -544,6 +363,8 @@ def contrast(
         paired: Whether `fresh[i]` is the twin of `seen[i]`.
         blocks: Labels for resampling whole blocks: one list if paired, a pair of lists if not.
         binary: Treat as 0/1 outcomes (Wilson, Newcombe); None looks whether they are.
+            With `blocks` they are bounded by 0 and 1 and resampled.
+        bounded: Lowest and highest value possible; used where an arm shows no spread.
         alternative: Of the test; ``"greater"`` asks whether seen is above fresh.
         seed: Of all resampling.
         level: Coverage of the intervals.
@@ -551,20 +372,23 @@ def contrast(
         n_perm: Permutations.
 
     Raises:
-        UsageError: Empty arms, NaN, unequal lengths of paired arms, labels that do not fit.
+        UsageError: Empty arms, NaN, unequal lengths of paired arms, labels that do not fit,
+            `binary` set with other values than 0 and 1.
 
     >>> c = contrast([1, 1, 1, 1, 0, 1, 1, 1], [0, 0, 0, 1, 0, 0, 0, 0], paired=True)
     >>> print(c.gap, round(c.p_value, 4))
     0.750 [0.261, 0.895] 0.0156
     """
-    a, b = _sample(seen, "seen"), _sample(fresh, "fresh")
+    a, b = _pair(seen, fresh) if paired else (_sample(seen, "seen"), _sample(fresh, "fresh"))
     _level(level)
-    if paired and len(a) != len(b):
-        raise UsageError(f"paired arms must be of one length, got {len(a)} and {len(b)}")
-    if binary is None:
-        binary = bool(np.isin(np.concatenate([a, b]), (0.0, 1.0)).all())
-    block_a, block_b = (blocks, blocks) if paired else (blocks or (None, None))
-    kw: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
+    zero_one = bool(np.isin(np.concatenate([a, b]), (0.0, 1.0)).all())
+    if binary and not zero_one:
+        raise UsageError("binary=True needs values of 0 and 1 only; leave it out for other numbers")
+    binary = zero_one if binary is None else binary
+    block_a, block_b = (blocks, blocks) if paired else _two(blocks)
+    if binary and bounded is None:
+        bounded = (0.0, 1.0)
+    kw: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed, "bounded": bounded}
     if binary and blocks is None:
         arms = wilson(float(a.sum()), len(a), level), wilson(float(b.sum()), len(b), level)
         gap = (
