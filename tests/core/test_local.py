@@ -14,7 +14,15 @@ from scipy import stats as sps
 
 pytest.importorskip("torch")
 import torch
-from tiny import WORDS, make_tiny_gpt2, make_tiny_llama, make_tokenizer
+from tiny import (
+    WORDS,
+    make_tiny_gemma2,
+    make_tiny_gpt2,
+    make_tiny_llama,
+    make_tiny_mamba,
+    make_tiny_neox,
+    make_tokenizer,
+)
 
 import byheart
 from byheart.core.ask import Sample, Score
@@ -22,6 +30,7 @@ from byheart.core.errors import DataError, ModelError, UsageError
 from byheart.core.local import LocalModel
 
 MAKERS = {"llama": make_tiny_llama, "gpt2": make_tiny_gpt2}
+ODD = {"neox": make_tiny_neox, "gemma2": make_tiny_gemma2, "mamba": make_tiny_mamba}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -184,6 +193,86 @@ def test_progress_counts_every_text_once(model: LocalModel) -> None:
         assert sum(seen) == len(asks)
 
 
+def _counted(model: LocalModel) -> list[int]:
+    """Tokens of every forward pass of the embedding, as they come."""
+    seen: list[int] = []
+    model.module.get_input_embeddings().register_forward_hook(
+        lambda _module, args, _output: seen.append(args[0].numel())
+    )
+    return seen
+
+
+@pytest.mark.parametrize("maker", [*MAKERS.values(), *ODD.values()])
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_shared_context_is_read_once(maker: Any, chat: bool) -> None:
+    """Same numbers as each text alone in a plain forward pass, from far fewer tokens read."""
+    model = LocalModel(*maker(chat=True), device="cpu")
+    context: Any = _text(30)
+    texts = [" " + _text(n, n) for n in (1, 4, 9, 2, 9)]
+    if chat:
+        context, texts = (("user", _text(28)),), [t.strip() for t in texts]
+    asks = [Score(t, context=context, moments=True) for t in texts]
+    others = [Score(_text(12, 3)), Score(" falls", context="rain")]
+    model.score(others)
+    seen = _counted(model)
+    found = model.score([*asks[:3], *others, *asks[3:]])
+    read = sum(seen)
+    start = model.prompt_ids(context)
+    for ask, scored in zip(asks, [*found[:3], *found[5:]], strict=True):
+        ids = [*start, *model.encode(ask.text)]
+        assert scored.tokens == tuple(ids[len(start) :])
+        np.testing.assert_allclose(
+            scored.logprobs, _plain_logprobs(model, ids, len(start)), atol=1e-4
+        )
+        assert scored.mean is not None
+    once, apart = len(start) + 5 * 10 + 2 * 12, 5 * len(start)
+    assert read <= once if model.caches else read >= apart
+
+
+def test_contexts_that_share_little_are_read_with_their_texts(llama: LocalModel) -> None:
+    from byheart.core.local import _common, _groups
+
+    asks = [Score(" fox", context=_text(4)), Score(" dog", context=_text(4)), Score("a lazy dog")]
+    windows = list(llama._windows(asks))
+    assert [shared for _, shared in _groups(windows, asks, 64)] == [0]
+    assert _common([[1, 2, 3], [1, 2], [1, 2, 9]]) == 2
+    assert _common([[5], [6]]) == 0
+
+
+@pytest.mark.parametrize("maker", ODD.values())
+def test_other_architectures(maker: Any) -> None:
+    """Rotary by parts, sliding windows with capped logits, recurrent states."""
+    model = LocalModel(*maker(), device="cpu", batch_tokens=60)
+    texts = [_text(n, n) for n in (2, 30, 7, 19)]
+    for text, scored in zip(texts, model.score([Score(t) for t in texts]), strict=True):
+        np.testing.assert_allclose(
+            scored.logprobs, _plain_logprobs(model, model.encode(text)), atol=1e-4
+        )
+    found = model.sample([Sample(t, max_tokens=12) for t in texts])
+    for text, (completion,) in zip(texts, found, strict=True):
+        ids, out = model.encode(text), []
+        while len(out) < 12 and (token := int(_plain(model, [*ids, *out])[-1].argmax())) != 2:
+            out.append(token)
+        assert list(completion.tokens) == out
+    drawn = Sample("the fox", n=3, temperature=1.0, max_tokens=9)
+    among = model.sample([Sample(texts[1], max_tokens=5), drawn])[1]
+    assert [c.tokens for c in among] == [c.tokens for c in model.sample([drawn])[0]]
+
+
+def test_float64_keeps_its_digits() -> None:
+    module, tokenizer = make_tiny_llama()
+    model = LocalModel(module, tokenizer, device="cpu", dtype="float64")
+    ids = model.encode(_text(20))
+    with torch.no_grad():
+        logp = torch.log_softmax(module(input_ids=torch.tensor([ids])).logits[0], -1)
+    exact = [float(logp[t - 1, ids[t]]) for t in range(1, len(ids))]
+    found = model.score([Score(_text(20)), Score(_text(33))])[0].logprobs
+    np.testing.assert_allclose(found, exact, atol=1e-12)
+    assert list(model.sample([Sample("the fox", max_tokens=9)])[0][0].tokens) == _generate(
+        model, "the fox", 9
+    )
+
+
 # sampling -----------------------------------------------------------------------------------------
 
 
@@ -261,6 +350,18 @@ def test_draws_follow_the_softmax(model: LocalModel, temperature: float) -> None
     second = [r[1] if len(r) > 1 else 2 for r in rows if r and r[0] == token]
     assert len(second) == count
     assert _fits(second, _distribution(model, [*ids, token], temperature)) > 1e-3
+
+
+def test_rows_that_leave_do_not_disturb_the_others(model: LocalModel) -> None:
+    """Rows end at every length from 1 to 12, in mixed order, behind prompts of mixed length."""
+    rng = np.random.default_rng(0)
+    asks = [
+        Sample(_text(1 + k % 5, k), temperature=1.0, max_tokens=int(m), seed=k)
+        for k, m in enumerate(rng.permutation(24) % 12 + 1)
+    ]
+    together = model.sample(asks)
+    for ask, (completion,) in zip(asks, together, strict=True):
+        assert completion.tokens == model.sample([ask])[0][0].tokens
 
 
 def test_top_p_keeps_the_nucleus(model: LocalModel) -> None:

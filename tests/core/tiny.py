@@ -79,3 +79,66 @@ def make_tiny_gpt2(*, seed: int = 0, context: int = 64, chat: bool = False) -> t
         eos_token_id=2,
     )
     return GPT2LMHeadModel(config).eval(), make_tokenizer(chat=chat)
+
+
+def make_tiny_neox(*, seed: int = 0, context: int = 64, chat: bool = False) -> tuple[Any, Any]:
+    """Module and tokenizer: rotary positions on part of the width, untied embeddings."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(seed)
+    config = GPTNeoXConfig(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=context,
+        initializer_range=0.35,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return GPTNeoXForCausalLM(config).eval(), make_tokenizer(chat=chat)
+
+
+def make_tiny_gemma2(*, seed: int = 0, context: int = 64, chat: bool = False) -> tuple[Any, Any]:
+    """Module and tokenizer: sliding windows of six tokens, logits capped behind the head."""
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(seed)
+    config = Gemma2Config(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=6,
+        max_position_embeddings=context,
+        initializer_range=0.35,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return Gemma2ForCausalLM(config).eval(), make_tokenizer(chat=chat)
+
+
+def make_tiny_mamba(*, seed: int = 0, context: int = 64, chat: bool = False) -> tuple[Any, Any]:
+    """Module and tokenizer: recurrent states instead of keys and values; it has no `context`."""
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM
+
+    torch.manual_seed(seed)
+    config = MambaConfig(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        state_size=4,
+        initializer_range=0.35,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return MambaForCausalLM(config).eval(), make_tokenizer(chat=chat)

@@ -6,6 +6,7 @@ Shape suffixes: R rows, U prompts, L prompt length, T attended length, V vocabul
 
 from __future__ import annotations
 
+import copy
 import inspect
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,10 @@ from byheart.core.model import Progress
 if TYPE_CHECKING:
     from byheart.core.local import LocalModel
 
-__all__ = ["decode"]
+__all__ = ["behind", "decode", "keeps_keys", "past_of"]
 
-_SLOTS = 120_000
-"""Most row x token slots of key/value cache held at once."""
+_BYTES = 2**31
+"""Most bytes of keys and values held at once: on a CPU; elsewhere a third of what is free."""
 
 
 @dataclass
@@ -70,14 +71,13 @@ def _groups(model: LocalModel, asks: Sequence[Sample]) -> Iterator[list[_Row]]:
                 f"of {model.name} ({limit} tokens); shorten it or lower max_tokens"
             )
     group: list[_Row] = []
+    rows, most = (model.batch_rows, _slots(model)) if model.caches else (1, 1)
     slots = 0
     for i in sorted(range(len(asks)), key=lambda i: (len(prompts[i]), asks[i].max_tokens)):
         ask = asks[i]
         for j in range(ask.n):
             need = len(prompts[i]) + ask.max_tokens
-            if group and (
-                len(group) >= model.batch_rows or max(slots, need) * (len(group) + 1) > _SLOTS
-            ):
+            if group and (len(group) >= rows or max(slots, need) * (len(group) + 1) > most):
                 yield group
                 group, slots = [], 0
             key = zlib.crc32(repr((ask.seed, ask.prompt, j)).encode())
@@ -90,6 +90,20 @@ def _groups(model: LocalModel, asks: Sequence[Sample]) -> Iterator[list[_Row]]:
             slots = max(slots, need)
     if group:
         yield group
+
+
+def _slots(model: LocalModel) -> int:
+    """Most row x token slots of keys and values held at once."""
+    import torch
+
+    room = _BYTES
+    if model.device.type == "cuda":
+        room = torch.cuda.mem_get_info(model.device)[0] // 3
+    config = model.module.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    size = next(model.module.parameters()).element_size()
+    return max(1, room // (2 * config.num_hidden_layers * heads * width * size))
 
 
 def _run(model: LocalModel, group: list[_Row], ends: frozenset[int]) -> Iterator[_Row]:
@@ -107,6 +121,9 @@ def _run(model: LocalModel, group: list[_Row], ends: frozenset[int]) -> Iterator
         ids_UL[u, longest - len(p) :] = torch.tensor(p)
     padded = bool(pad_U.any())
     device = model.device
+    if not model.caches:
+        yield from _run_without_cache(model, group, ends)
+        return
     cache = _cache(model, room)
     logits_UV = _forward(model, ids_UL.to(device), pad_U if padded else None, 0, cache)
     if len(group) > len(prompts) or source_R != list(range(len(prompts))):
@@ -117,14 +134,7 @@ def _run(model: LocalModel, group: list[_Row], ends: frozenset[int]) -> Iterator
         tokens = _choose(model, rows, logits_RV)
         keep = []
         for k, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-            if token in ends:
-                row.stop = "stop"
-            else:
-                row.out.append(token)
-                if row.sample.stop and _stopped(model, row):
-                    row.stop = "stop"
-                elif len(row.out) >= row.sample.max_tokens:
-                    row.stop = "length"
+            _take(model, row, token, ends)
             if row.stop:
                 yield row
             else:
@@ -132,12 +142,37 @@ def _run(model: LocalModel, group: list[_Row], ends: frozenset[int]) -> Iterator
         if not keep:
             return
         if len(keep) < len(rows):
-            index = torch.tensor(keep, device=device)
-            cache.select(index)
-            pad_R, rows = pad_R[index.cpu()], [rows[k] for k in keep]
+            order = cache.keep(keep)
+            pad_R, rows = pad_R[order], [rows[k] for k in order]
         ids_R1 = torch.tensor([[r.out[-1]] for r in rows], device=device)
         logits_RV = _forward(model, ids_R1, pad_R if padded else None, length, cache)
         length += 1
+
+
+def _run_without_cache(
+    model: LocalModel, group: list[_Row], ends: frozenset[int]
+) -> Iterator[_Row]:
+    """For recurrent models: each step reads the text anew. Slow, and right."""
+    import torch
+
+    for row in group:
+        while not row.stop:
+            ids_1L = torch.tensor([row.prompt + row.out], device=model.device)
+            logits_1V = model.module(input_ids=ids_1L, use_cache=False).logits[:, -1]
+            _take(model, row, _choose(model, [row], _wide(logits_1V))[0], ends)
+        yield row
+
+
+def _take(model: LocalModel, row: _Row, token: int, ends: frozenset[int]) -> None:
+    """Append a token to a row, and note whether it ends there."""
+    if token in ends:
+        row.stop = "stop"
+        return
+    row.out.append(token)
+    if row.sample.stop and _stopped(model, row):
+        row.stop = "stop"
+    elif len(row.out) >= row.sample.max_tokens:
+        row.stop = "length"
 
 
 def _forward(model: LocalModel, ids_RL: Any, pad_R: Any, past: int, cache: Any) -> Any:
@@ -155,15 +190,60 @@ def _forward(model: LocalModel, ids_RL: Any, pad_R: Any, past: int, cache: Any) 
         kwargs["position_ids"] = torch.full((rows, new), past, device=ids_RL.device)
     kwargs[_cache_word(model)] = cache.cache
     output = model.module(input_ids=ids_RL, use_cache=True, logits_to_keep=1, **kwargs)
-    return output.logits[:, -1].float()
+    return _wide(output.logits[:, -1])
+
+
+def _wide(logits: Any) -> Any:
+    """Float32 at least."""
+    import torch
+
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _inner(model: LocalModel) -> Any:
+    """The transformers model, out of an adapter's wrapping."""
+    module = model.module
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def _cache_word(model: LocalModel) -> str:
-    """What this version of transformers calls the cache."""
-    inner = (
-        model.module.get_base_model() if hasattr(model.module, "get_base_model") else model.module
-    )
-    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
+    """What this version of transformers calls the cache; empty if the model takes none."""
+    known = inspect.signature(_inner(model).forward).parameters
+    return next((word for word in ("cache", "past_key_values") if word in known), "")
+
+
+def keeps_keys(model: LocalModel) -> bool:
+    """Whether all layers keep keys and values (which can be padded, repeated and dropped)."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    if not _cache_word(model):
+        return False
+    layers = DynamicCache(config=model.module.config).layers
+    return all(isinstance(layer, DynamicLayer) for layer in layers)
+
+
+def past_of(model: LocalModel, ids_1L: Any) -> Any:
+    """Keys and values of one beginning."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.module.config)
+    model.module(input_ids=ids_1L, use_cache=True, logits_to_keep=1, **{_cache_word(model): cache})
+    return cache
+
+
+def behind(model: LocalModel, past: Any, ids_BL: Any, length: int) -> dict[str, Any]:
+    """What a forward pass needs to go on from the `past_of` a beginning, in every row."""
+    import torch
+
+    cache = copy.deepcopy(past)
+    cache.batch_repeat_interleave(len(ids_BL))
+    positions_1L = torch.arange(length, length + ids_BL.shape[1], device=ids_BL.device)[None]
+    return {
+        "use_cache": True,
+        "position_ids": positions_1L.expand(len(ids_BL), -1),
+        _cache_word(model): cache,
+    }
 
 
 def _choose(model: LocalModel, rows: Sequence[_Row], logits_RV: Any) -> list[int]:
@@ -251,6 +331,23 @@ class _Cache:
         """Keep (or repeat) these rows."""
         self.cache.batch_select_indices(index)
 
+    def keep(self, rows: list[int]) -> list[int]:
+        """Keep these rows alone, and say their new order: the last ones fill the gaps."""
+        import torch
+
+        kept = set(rows)
+        gaps = [i for i in range(len(rows)) if i not in kept]
+        movers = [k for k in rows if k >= len(rows)]
+        order = list(range(len(rows)))
+        for gap, mover in zip(gaps, movers, strict=True):
+            order[gap] = mover
+        for layer in self.cache.layers:
+            if isinstance(layer, _buffered_layer()):
+                layer.fill(gaps, movers, len(rows))
+            else:
+                layer.batch_select_indices(torch.tensor(order, device=layer.keys.device))
+        return order
+
 
 def _cache(model: LocalModel, room: int) -> _Cache:
     from transformers import DynamicCache
@@ -307,6 +404,14 @@ def _buffered_layer() -> Any:
                 if self._buffers is not None:
                     self._buffers = [b[indices] for b in self._buffers]
                     self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
+
+            def fill(self, gaps: list[int], movers: list[int], rows: int) -> None:
+                """Move rows into gaps and keep the first `rows`: nothing else is copied."""
+                for b in self._buffers:
+                    if gaps:
+                        b[gaps, :, : self._used] = b[movers, :, : self._used]
+                self._buffers = [b[:rows] for b in self._buffers]
+                self.keys, self.values = (b[:, :, : self._used] for b in self._buffers)
 
         _LAYER = BufferedLayer
     return _LAYER

@@ -1,7 +1,7 @@
 """Models held here: any transformers causal language model, scored and sampled in batches.
 
 `score` right-pads, which a causal model cannot see, and runs the output layer over the scored
-positions only. `sample` is in `byheart.core._decode`.
+positions only. Texts that follow one context read it once. `sample` is in `byheart.core._decode`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ __all__ = ["LocalModel", "load_local"]
 
 _HEAD_ROWS = 512
 """Rows that pass the output layer at once: bounds [rows, vocabulary]."""
+_LOGITS = 2**28
+"""Most logits held where the output layer cannot be run apart from the model."""
+_SAVED = 64
+"""Tokens that a shared beginning must save to be worth a forward pass of its own."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class _Window:
     ids: list[int]
     first: int
     at: int
+    whole: bool = True
 
 
 class LocalModel(Model):
@@ -43,7 +48,8 @@ class LocalModel(Model):
         device: ``"cpu"``, ``"cuda"``, ...; None is the best there is.
         dtype: ``"float32"``, ...; None leaves the module's own.
         name: How reports call it.
-        batch_tokens: Tokens scored at once; bounds memory.
+        batch_tokens: Tokens scored at once; bounds memory. None is 768 on a CPU, where more only
+            leaves the caches, and 8192 elsewhere.
         batch_rows: Continuations sampled at once.
     """
 
@@ -58,7 +64,7 @@ class LocalModel(Model):
         device: str | None = None,
         dtype: str | None = None,
         name: str | None = None,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         batch_rows: int = 128,
     ) -> None:
         torch = need("torch", "torch")
@@ -76,7 +82,8 @@ class LocalModel(Model):
         self.module, self.tokenizer = module.eval(), tokenizer
         self.name = name or getattr(module.config, "_name_or_path", "") or type(module).__name__
         self.chat = bool(getattr(tokenizer, "chat_template", None))
-        self.batch_tokens, self.batch_rows = batch_tokens, batch_rows
+        self.batch_tokens = batch_tokens or (768 if self.device.type == "cpu" else 8192)
+        self.batch_rows = batch_rows
 
     @property
     def weights(self) -> Any:
@@ -185,7 +192,7 @@ class LocalModel(Model):
             while start < len(ids):
                 end = min(len(ids), max(limit, start + limit // 2))
                 begin = max(0, end - limit)
-                yield _Window(i, ids[begin:end], start - begin, start - first)
+                yield _Window(i, ids[begin:end], start - begin, start - first, whole=False)
                 start = end
 
     def score(self, asks: Sequence[Score], progress: Progress | None = None) -> list[Scored]:
@@ -199,20 +206,18 @@ class LocalModel(Model):
         """
         import torch
 
-        windows = sorted(self._windows(asks), key=lambda w: len(w.ids), reverse=True)
+        windows = list(self._windows(asks))
         parts: dict[int, list[tuple[_Window, np.ndarray]]] = {}
         left = np.bincount([w.ask for w in windows], minlength=len(asks)) if windows else []
-        for batch in _by_length(windows, self.batch_tokens):
-            moments = any(asks[w.ask].moments for w in batch)
-            with torch.inference_mode():
-                measured = self._score_batch(batch, moments, asks)
-            done = 0
-            for window, numbers in zip(batch, measured, strict=True):
-                parts.setdefault(window.ask, []).append((window, numbers))
-                left[window.ask] -= 1
-                done += left[window.ask] == 0
-            if progress and done:
-                progress(int(done))
+        with torch.inference_mode():
+            for batch, measured in self._measure(windows, asks):
+                done = 0
+                for window, numbers in zip(batch, measured, strict=True):
+                    parts.setdefault(window.ask, []).append((window, numbers))
+                    left[window.ask] -= 1
+                    done += left[window.ask] == 0
+                if progress and done:
+                    progress(int(done))
         out = []
         for i, ask in enumerate(asks):
             pieces = sorted(parts[i], key=lambda p: p[0].at)
@@ -229,28 +234,57 @@ class LocalModel(Model):
             )
         return out
 
-    def _score_batch(
-        self, batch: Sequence[_Window], moments: bool, asks: Sequence[Score]
-    ) -> list[np.ndarray]:
-        """`[4, T]` a window: log-probability, greedy flag, mean and std of log p."""
+    def _measure(
+        self, windows: Sequence[_Window], asks: Sequence[Score]
+    ) -> Iterator[tuple[list[_Window], list[np.ndarray]]]:
+        """Batches of windows with their numbers; those of one context read it once."""
+        tokens = self.batch_tokens
+        if self._split is None:
+            tokens = min(tokens, max(1, _LOGITS // self.module.config.get_text_config().vocab_size))
+        for group, shared in _groups(windows, asks, self.context_length if self.caches else 0):
+            prefix = self._read(group[0].ids[:shared]) if shared else None
+            for batch in _by_length(group, shared, tokens):
+                yield batch, self._score_batch(batch, asks, shared, prefix)
+
+    @cached_property
+    def caches(self) -> bool:
+        """Whether past keys and values can be kept; not so for recurrent states."""
+        from byheart.core._decode import keeps_keys
+
+        return keeps_keys(self)
+
+    def _read(self, ids: list[int]) -> Any:
+        """Keys and values of a beginning."""
         import torch
 
-        longest = max(len(w.ids) for w in batch)
+        from byheart.core._decode import past_of
+
+        return past_of(self, torch.tensor([ids], device=self.device))
+
+    def _score_batch(
+        self, batch: Sequence[_Window], asks: Sequence[Score], shared: int, prefix: Any
+    ) -> list[np.ndarray]:
+        """`[4, T]` a window: log-probability, greedy flag, mean and std of log p.
+
+        The first `shared` tokens of all are the same, and their keys and values are in `prefix`.
+        """
+        import torch
+
+        moments = any(asks[w.ask].moments for w in batch)
+        longest = max(len(w.ids) for w in batch) - shared
         ids_BL = torch.zeros(len(batch), longest, dtype=torch.long)
         rows, columns = [], []
         for b, w in enumerate(batch):
-            ids_BL[b, : len(w.ids)] = torch.tensor(w.ids)
+            ids_BL[b, : len(w.ids) - shared] = torch.tensor(w.ids[shared:])
             rows += [b] * (len(w.ids) - w.first)
-            columns += range(w.first - 1, len(w.ids) - 1)
+            columns += range(w.first - 1 - shared, len(w.ids) - 1 - shared)
         row_N, column_N = torch.tensor(rows), torch.tensor(columns)
         target_N = ids_BL[row_N, column_N + 1].to(self.device)
         numbers_4N = np.zeros((4, len(rows)))
         at = 0
-        for logits_nV in self._logits(ids_BL.to(self.device), row_N, column_N):
+        for logits_nV in self._logits(ids_BL.to(self.device), row_N, column_N, shared, prefix):
             n = len(logits_nV)
-            numbers_4N[:, at : at + n] = _token_numbers(
-                logits_nV.float(), target_N[at : at + n], moments
-            )
+            numbers_4N[:, at : at + n] = _token_numbers(logits_nV, target_N[at : at + n], moments)
             at += n
         bad = np.flatnonzero(~np.isfinite(numbers_4N[0]))
         if bad.size:
@@ -262,16 +296,23 @@ class LocalModel(Model):
         ends = np.cumsum([len(w.ids) - w.first for w in batch])[:-1]
         return np.split(numbers_4N, ends, axis=1)
 
-    def _logits(self, ids_BL: Any, row_N: Any, column_N: Any) -> Iterator[Any]:
+    def _logits(
+        self, ids_BL: Any, row_N: Any, column_N: Any, shared: int, prefix: Any
+    ) -> Iterator[Any]:
         """Logits at the given positions, `[n, V]` at a time, in order."""
+        past: dict[str, Any] = {"use_cache": False}
+        if prefix is not None:
+            from byheart.core._decode import behind
+
+            past = behind(self, prefix, ids_BL, shared)
         if self._split is not None:
             decoder, head = self._split
-            hidden_BLD = decoder(input_ids=ids_BL, use_cache=False).last_hidden_state
+            hidden_BLD = decoder(input_ids=ids_BL, **past).last_hidden_state
             hidden_ND = hidden_BLD[row_N, column_N]
             for begin in range(0, len(row_N), _HEAD_ROWS):
                 yield head(hidden_ND[begin : begin + _HEAD_ROWS])
         else:
-            logits_BLV = self.module(input_ids=ids_BL, use_cache=False).logits
+            logits_BLV = self.module(input_ids=ids_BL, **past).logits
             for begin in range(0, len(row_N), _HEAD_ROWS):
                 part = slice(begin, begin + _HEAD_ROWS)
                 yield logits_BLV[row_N[part], column_N[part]]
@@ -313,11 +354,38 @@ class LocalModel(Model):
         return decode(self, asks, progress)
 
 
-def _by_length(windows: Sequence[_Window], tokens: int) -> Iterator[list[_Window]]:
-    """Batches of windows, sorted longest first, of at most `tokens` padded tokens."""
-    batch: list[_Window] = []
+def _groups(
+    windows: Sequence[_Window], asks: Sequence[Score], limit: int
+) -> Iterator[tuple[list[_Window], int]]:
+    """Windows with how many first tokens they share, where reading those once pays; then the rest.
+
+    The token before the first scored one is never shared: its logits are needed in each text.
+    """
+    rest = [w for w in windows if not (w.whole and asks[w.ask].context and limit)]
+    together: dict[Prompt, list[_Window]] = {}
     for w in windows:
-        if batch and (len(batch) + 1) * len(batch[0].ids) > tokens:
+        if w.whole and asks[w.ask].context and limit:
+            together.setdefault(asks[w.ask].context, []).append(w)
+    for group in together.values():
+        shared = min(min(w.first for w in group) - 1, _common([w.ids for w in group]))
+        if shared * (len(group) - 1) >= _SAVED:
+            yield group, shared
+        else:
+            rest += group
+    yield rest, 0
+
+
+def _common(texts: Sequence[list[int]]) -> int:
+    """How many first tokens all texts have in common."""
+    low, high = min(texts), max(texts)
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+
+
+def _by_length(windows: Sequence[_Window], shared: int, tokens: int) -> Iterator[list[_Window]]:
+    """Batches of windows, longest first, of at most `tokens` padded tokens behind the shared."""
+    batch: list[_Window] = []
+    for w in sorted(windows, key=lambda w: len(w.ids), reverse=True):
+        if batch and (len(batch) + 1) * (len(batch[0].ids) - shared) > tokens:
             yield batch
             batch = []
         batch.append(w)
@@ -326,12 +394,16 @@ def _by_length(windows: Sequence[_Window], tokens: int) -> Iterator[list[_Window
 
 
 def _token_numbers(logits_NV: Any, target_N: Any, moments: bool) -> np.ndarray:
-    """`[4, N]`: log p(target), whether target is the argmax, and mean and std of log p."""
+    """`[4, N]`: log p(target), whether target is the argmax, and mean and std of log p.
+
+    In float32, or float64 where the logits are.
+    """
     import torch
 
+    logits_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
     lse_N = torch.logsumexp(logits_NV, -1)
     chosen_N = logits_NV.gather(1, target_N[:, None])[:, 0]
-    out = [chosen_N - lse_N, (logits_NV.argmax(-1) == target_N).float()]
+    out = [chosen_N - lse_N, (logits_NV.argmax(-1) == target_N).to(lse_N.dtype)]
     if moments:
         logp_NV = logits_NV - lse_N[:, None]
         p_NV = logp_NV.exp()
