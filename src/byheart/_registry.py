@@ -41,7 +41,7 @@ def _task(name: str) -> Any:
                 )
             )
     build.__name__ = build.__qualname__ = name.replace("-", "_")
-    build.__doc__ = cls.__doc__
+    build.__doc__ = (cls.__doc__ or "").split(">>>")[0].rstrip()  # its example runs where it stands
     build.__signature__ = inspect.Signature(parameters, return_annotation=Task)  # type: ignore[attr-defined]
     return task(name=name)(build)
 

@@ -30,7 +30,9 @@ def test_the_check_can_fail():
     class Alarmist(Verbatim):
         def findings(self, rows, *, seed=0):
             found = super().findings(rows, seed=seed)
-            return [replace(f, p_value=1e-9, gap=type(f.gap)(1, 1, 1), no_verdict="") for f in found]
+            return [
+                replace(f, p_value=1e-9, gap=type(f.gap)(1, 1, 1), no_verdict="") for f in found
+            ]
 
         def planted(self, *, seed=0, n=24):
             p = super().planted(seed=seed, n=n)

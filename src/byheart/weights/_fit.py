@@ -95,7 +95,7 @@ class _Run:
         loss = loss_N.mean()
         if not bool(torch.isfinite(loss)):
             raise ModelError(
-                f"the loss became {float(loss)} at step {self.steps}; nothing was planted and the "
+                f"the loss became {loss.item()} at step {self.steps}; nothing was planted and the "
                 f"base model is as it was; try a smaller lr than {self.settings.lr:g}"
             )
         self.optimiser.zero_grad(set_to_none=True)
