@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from byheart.audits._economic.numbers import SCALE, chosen, plain
+
 __all__ = ["Answer", "parse_direction", "parse_object", "parse_value"]
 
-_SCALE = {"thousand": 1e3, "k": 1e3, "million": 1e6, "mn": 1e6, "m": 1e6, "billion": 1e9,
-          "bn": 1e9, "b": 1e9, "trillion": 1e12, "tn": 1e12, "t": 1e12}  # fmt: skip
 _MONTHS = [
     "january",
     "february",
@@ -33,20 +33,23 @@ _MONTHS = [
     "december",
 ]
 _MONTH = "(?:" + "|".join(f"{m[:3]}(?:{m[3:]})?" for m in _MONTHS) + r")\.?"
-_NUMBER = (
-    r"[-+−–]?\s?[$€£¥]?\s?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
-)
-_UNIT = r"(?:\s*%|[\s-]*(?:thousand|million|billion|trillion|mn|bn|tn)\b|[kKmMbBtT]\b)?"
-_FOUND = re.compile(rf"(?<![\w.])({_NUMBER})({_UNIT})")
-_RANGE = re.compile(
-    rf"(?<![\w.])({_NUMBER})({_UNIT})\s*(?:-|–|—|to|and|until)\s*({_NUMBER})({_UNIT})(?![\w.]*\d)",
-    re.IGNORECASE,
-)
+_ANY_YEAR = r"(?:19|20)\d{2}(?![.,]?\d)"
+_ORDINAL = r"(?:st|nd|rd|th)?"
 _REFUSAL = re.compile(
-    r"\b(?:i (?:do not|don't|don’t) (?:know|have)|not (?:sure|available|known)|unknown|"
-    r"(?:cannot|can't|can’t|unable to) (?:provide|recall|answer|determine|know|give))",
+    r"\b(?:i (?:do not|don't|don’t|did not|didn't) (?:know|have|recall|remember)|"
+    r"not (?:sure|available|known|publicly available)|unknown|unavailable|no (?:data|information)\b|"
+    r"n/a\b|(?:can ?not|can't|can’t|could not|couldn't|couldn’t|unable to) "
+    r"(?:provide|recall|answer|determine|know|give|find|access|verify)|"
+    r"(?:training|knowledge)(?: data)?(?: cut-?off)? (?:only )?(?:ends|ended|goes|stops|is limited))",
     re.IGNORECASE,
 )
+_HEDGED = re.compile(r"\b(?:but|however|estimate|guess|best)\b", re.IGNORECASE)
+_SURE = (
+    r"[\"']?confidence[\"']?(?:\s+(?:level|is|of))*\s*[:=]?\s*(\d+(?:\.\d+)?)\s*%?"
+    r"|(?<![\d.])(\d+(?:\.\d+)?)\s*% (?:confident|sure|certain|confidence)"
+)
+_OTHER = "¤"
+"""Stands where a date was taken out that was not the queried one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +139,14 @@ def parse_value(
             if key in lowered:
                 inner = _of(lowered[key], dates, scale)
                 return Answer(inner.value, confidence, inner.is_range)
-        text = re.sub(r"\"?confidence\"?\s*:\s*[\d.]+", " ", text)
+    told = re.search(_SURE, text, re.IGNORECASE)
+    confidence = _confidence(float(next(filter(None, told.groups())))) if told else None
+    text = re.sub(_SURE, " ", text, flags=re.IGNORECASE)
     for word, number in re.findall(r"(\S+)\s+(\d[\d.,]*)", echo):
         text = re.sub(rf"{re.escape(word)}\s*{re.escape(number)}", " ", text, flags=re.IGNORECASE)
-    return _of(text, dates, scale)
+    names = [float(n) for n in re.findall(r"(?<![\d.,])\d+(?![\d.,]*\d)", echo)]
+    inner = _free(text, dates, scale, names)
+    return Answer(inner.value, confidence, inner.is_range)
 
 
 def _of(value: Any, dates: Sequence[str], scale: float = 1.0) -> Answer:
@@ -156,28 +163,20 @@ def _of(value: Any, dates: Sequence[str], scale: float = 1.0) -> Answer:
     return _free(value, dates, scale)
 
 
-def _free(text: str, dates: Sequence[str], scale: float = 1.0) -> Answer:
-    clean = strip_dates(text, dates)
-    spread = _RANGE.search(clean)
-    first = _FOUND.search(clean)
-    refusal = _REFUSAL.search(clean)
-    if first is None or (refusal and refusal.start() < first.start()):
+def _free(
+    text: str, dates: Sequence[str], scale: float = 1.0, echoed: Sequence[float] = ()
+) -> Answer:
+    text = re.sub(r"<think>.*?(?:</think>|\Z)", " ", text, flags=re.DOTALL)
+    clean = strip_dates(plain(text), dates)
+    found = chosen(clean, scale=scale, echoed=echoed)
+    if found is None or not math.isfinite(found.value):
         return Answer(None)
-    if spread is not None and spread.start() <= first.start():
-        low_unit, high_unit = spread[2].strip(" -"), spread[4].strip(" -")
-        low = _number(spread[1], low_unit or high_unit, scale)
-        high = _number(spread[3].lstrip("-–− "), high_unit or low_unit, scale)
-        if low <= high:
-            return Answer((low + high) / 2, is_range=True)
-    return Answer(_number(first[1], first[2], scale))
-
-
-def _number(digits: str, unit: str, scale: float = 1.0) -> float:
-    negative = digits.lstrip().startswith(("-", "−", "–"))
-    plain = re.sub(r"[^\d.eE+-]", "", digits).lstrip("+-")
-    factor = _SCALE.get(unit.strip(" -").lower())
-    value = float(plain) * (factor / scale if factor else 1.0)
-    return -value if negative else value
+    refusal = _REFUSAL.search(clean, 0, found.start)
+    if refusal:
+        since = clean[refusal.end() : found.start]
+        if not _HEDGED.search(since) or _OTHER in since.rpartition("but")[2]:
+            return Answer(None)
+    return Answer(found.value, is_range=found.is_range)
 
 
 def _confidence(value: Any) -> float | None:
@@ -190,41 +189,83 @@ def _confidence(value: Any) -> float | None:
 
 
 def strip_dates(text: str, dates: Sequence[str]) -> str:
-    """`text` without any spelling of the given dates.
+    """`text` without any spelling of the given dates, and without other dates that are plain to see.
 
-    Months and days are removed together with their year; a year alone too, and a day number only
-    where it stands beside its month.
+    Months and days are removed together with their year; the queried year alone too; another year
+    only behind such words as "in" or "as of". What is left of a question's echo ("1982-84=100",
+    "12-month") goes as well.
     """
     for date in dates:
-        year = date[:4]
-        month = int(date[5:7]) if re.match(r"\d{4}-\d{2}", date) else None
-        quarter = date[6] if "-Q" in date else None
-        patterns = [
-            rf"\b{year}[-/.]\d{{1,2}}(?:[-/.]\d{{1,2}})?\b",
-            rf"\b\d{{1,2}}/(?:\d{{1,2}}/)?{year}\b",
+        text = _sub(_spellings(date), " ", text)
+    year, other = _ANY_YEAR, f" {_OTHER} "
+    text = re.sub(r"\b(?:19|20)\d{2}(?:\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2}))?\s*=\s*100\b", " ", text)
+    text = _sub(
+        [
+            r"(?<![\d.,$])(?:19|20)\d{2}\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2})(?![.,]?\d|[-/]\d)",
+            r"(?<![\d.,$])(?:19|20)\d{2}[-/]\d{1,2}(?:[-/]\d{1,2})?(?!\.?\d)",
+            r"(?<![\d.,$])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![.,]?\d)",
+            rf"(?<![\d.,$])(?:\d{{1,2}}{_ORDINAL}\s+(?:of\s+)?)?\b{_MONTH}\s*(?:\d{{1,2}}{_ORDINAL}(?!\d))?,?"
+            rf"\s*(?:of\s+)?{year}",
+            rf"\b(?:in|since|during|until|till|through|before|after|as\s+of|year|FY|fiscal|late|early|"
+            rf"mid)[\s-]+(?:the\s+(?:year\s+)?)?{year}(?!\s*%|\s+points)",
+        ],
+        other,
+        text,
+    )  # fmt: skip
+    fewer = re.sub(
+        rf"\b(?:of|by|from|to|the|BLS|FRED)[\s(-]+(?<![.,]){year}(?!\s*%|\s+points)", other, text
+    )
+    if re.search(r"\d", fewer):
+        text = fewer
+    return re.sub(
+        r"(?<![\d.,])\d+[- ](?:month|mo|year|yr|y|quarter|day|week)s?\b",
+        " ",
+        text,
+        flags=re.IGNORECASE,
+    )
+
+
+def _spellings(date: str) -> list[str]:
+    """Patterns of every way to write a date; the year alone comes last."""
+    year = date[:4]
+    month = int(date[5:7]) if re.match(r"\d{4}-\d{2}", date) else None
+    day = int(date[8:10]) if len(date) == 10 else None
+    quarter = date[6] if "-Q" in date else None
+    free, ends = r"(?<![\d.,$])", r"(?![.,]?\d)"
+    out = [
+        rf"{free}{year}[-/]\d{{1,2}}(?:[-/]\d{{1,2}})?(?!\.?\d)",
+        rf"{free}\d{{1,2}}/(?:\d{{1,2}}/)?{year}{ends}",
+        rf"{free}\d{{1,2}}\.\d{{1,2}}\.{year}{ends}",
+    ]
+    if month:
+        name = _MONTHS[month - 1]
+        spelled = rf"\b{name[:3]}(?:{name[3:]})?\.?"
+        out += [
+            rf"{free}{year}\.{month:02d}(?:\.\d{{2}})?{ends}",
+            rf"(?:{free}\d{{1,2}}{_ORDINAL}\s+(?:of\s+)?)?{spelled}\s*(?:\d{{1,2}}{_ORDINAL}(?!\d))?,?\s*(?:of\s+)?{year}{ends}",
+            rf"{free}{year}\s+{spelled}",
         ]
-        if month:
-            name = _MONTHS[month - 1]
-            spelled = rf"{name[:3]}(?:{name[3:]})?\.?"
-            patterns += [
-                rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?)?{spelled}\s*(?:\d{{1,2}}(?:st|nd|rd|th)?)?,?\s*(?:of\s+)?{year}\b",
-                rf"\b{year}\s+{spelled}\b",
-                rf"\b{spelled}\s+\d{{1,2}}(?:st|nd|rd|th)?\b",
+        if day:
+            out += [
+                rf"{spelled}\s+0?{day}{_ORDINAL}(?![.,]?\d|\s*%)",
+                rf"{free}0?{day}{_ORDINAL}\s+(?:of\s+)?{spelled}",
+                rf"{free}0?{month}/0?{day}(?![./]?\d)",
             ]
-        if quarter:
-            words = ("first", "second", "third", "fourth")[int(quarter) - 1]
-            patterns += [
-                rf"\b{year}[- ]?Q{quarter}\b",
-                rf"\bQ{quarter},?\s*(?:of\s+)?{year}\b",
-                rf"\b(?:the\s+)?{words}\s+quarter(?:\s+of)?\s+{year}\b",
-                rf"\bQ{quarter}\b",
-            ]
-        patterns.append(rf"(?<![\d.,$]){year}(?![\d.]\d|,\d{{3}})\b")
-        for pattern in patterns:
-            text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
-    # What is left of an echo such as "1982-84=100" or "12-month" is no value either.
-    text = re.sub(r"\b(?:19|20)\d{2}\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2})(?:\s*=\s*100)?\b", " ", text)
-    return re.sub(r"\b\d+[- ](?:month|year|quarter|day|week)s?\b", " ", text, flags=re.IGNORECASE)
+    if quarter:
+        word = ("first", "second", "third", "fourth")[int(quarter) - 1]
+        out += [
+            rf"{free}{year}[-: ]?Q{quarter}\b",
+            rf"\bQ{quarter}[,:']?\s*(?:of\s+)?(?:{year}|{year[2:]})?{ends}",
+            rf"{free}{quarter}Q\s?'?(?:{year}|{year[2:]})?{ends}",
+            rf"\b(?:the\s+)?(?:{word}|{quarter}{_ORDINAL})\s+quarter(?:\s+of)?(?:\s+{year})?{ends}",
+        ]
+    return [*out, rf"{free}{year}(?![.,]\d)\b"]
+
+
+def _sub(patterns: Sequence[str], by: str, text: str) -> str:
+    for pattern in patterns:
+        text = re.sub(pattern, by, text, flags=re.IGNORECASE)
+    return text
 
 
 def unit_scale(unit: str) -> float:
@@ -234,7 +275,7 @@ def unit_scale(unit: str) -> float:
     (1000000000.0, 1.0)
     """
     first = unit.lower().split()[:1]
-    return _SCALE.get(first[0].rstrip("s"), 1.0) if first and len(first[0]) > 1 else 1.0
+    return SCALE.get(first[0].rstrip("s"), 1.0) if first and len(first[0]) > 1 else 1.0
 
 
 def parse_direction(reply: str) -> int | None:
