@@ -285,7 +285,7 @@ def test_chat_and_plain_text_models_get_their_own_form():
     "knobs",
     [
         {"probe": "values"}, {"probe": "embedding"}, {"probe": "dating"}, {"cutoff": "June 2024"},
-        {"match": "last"}, {"threshold": "mean"}, {"within": (0.0,)}, {"embargo": -1},
+        {"match": "last"}, {"threshold": "mean"}, {"within": (-0.01,)}, {"embargo": -1},
         {"probe": "boundary", "boundary": "2030-01"}, {"per_arm": 0},
     ],
 )  # fmt: skip
@@ -297,6 +297,92 @@ def test_wrong_knobs_are_refused(knobs):
 def test_public_names_exist():
     for name in econ.__all__:
         assert hasattr(econ, name)
+    assert econ.RecallProbe is EconomicRecall
+    assert econ.lap is econ.lookahead_propensity
+
+
+def test_exact_may_be_named_among_the_tolerances():
+    """As the paper's users write it: ``within=(0, 0.01, 0.05)``."""
+    report = recall("us_cpi_nsa", model=memory(CPI, "2024-06"), within=(0, 0.01, 0.05))
+    assert report.audit.within == (0.01, 0.05)
+    alone = recall("us_cpi_nsa", model=memory(CPI, "2024-06"), within=0)
+    assert [f.name.split("/")[1] for f in alone.findings if not f.exploratory] == ["exact"]
+    assert alone.verdict == "recall shown"
+    assert recall("us_cpi_nsa", model=lambda p: "7", within=0, probe="boundary").findings
+
+
+def test_a_gap_that_a_trend_explains_is_no_recall():
+    """A constant near the mean errs far less before the cutoff than after it, and knows nothing."""
+    report = recall("us_cpi_nsa", model=lambda p: "200")
+    gap = report.gap("mape")
+    assert gap.gap.high < 0  # off zero all the same
+    assert gap.verdict == "not shown (lower bound only)"
+    shown = recall("us_cpi_nsa", model=memory(CPI, "2024-06"))
+    for metric in ("mae", "mape", "exact", "within1"):
+        assert shown.gap(metric).verdict == "recall shown", metric
+    assert shown.gap("me").verdict.startswith("no verdict: signed errors")
+
+    def shy(prompt):
+        return "7" if month_index(asked(prompt)[0]) <= month_index("2024-06") else "no idea"
+
+    assert recall("us_cpi_nsa", model=shy).gap("answered").verdict.startswith("no verdict: nothing")
+
+
+def test_signed_percentage_errors_keep_the_sign_of_a_negative_truth():
+    dates = tuple(month_label(month_index("2000-01") + i) for i in range(60))
+    negative = Series("balance of Velmora", "index", "M", dates, [-10.0] * 60)
+    report = recall(negative, model=lambda p: "-12" if "2000" in asked(p)[0] else "-10",
+                    cutoff="2002-12", embargo=0, start="2000-01", per_arm=36)  # fmt: skip
+    assert report.table()[0]["mpe"] == pytest.approx(0.2 / 3, abs=1e-6)
+    assert report.gap("mpe").gap.value == pytest.approx(0.2 / 3)
+
+
+def test_naive_forecasters_stand_beside_the_model():
+    report = recall("us_cpi_nsa", model=memory(CPI, "2024-06"))
+    pre, post = report.table()
+    truth = [CPI.value(r["date"]) for r in report.per_date() if r["period"] == "post"]
+    last = CPI.value("2024-06")
+    assert post["carry_forward_mape"] == pytest.approx(
+        np.mean([abs(last - y) / y for y in truth]), abs=1e-6
+    )
+    mean = np.mean(CPI.between("1990-01", "2024-06").values)
+    assert post["pre_mean_mae"] == pytest.approx(np.mean([abs(mean - y) for y in truth]), abs=1e-4)
+    assert pre["carry_forward_mape"] > pre["mape"] == 0
+
+
+def test_a_few_months_do_not_decide_whether_a_limit_holds():
+    report = recall("us_cpi_nsa", model=memory(CPI, "2024-06"), probe="boundary", limit=8)
+    limit = findings(report)["limit"]
+    assert limit.details["limit_fails"] is None
+    assert limit.details["months"] == {"before": 8, "between": 8, "post": 8}
+
+
+def test_inspect_runs_the_probe_on_a_mock_that_knows_values_up_to_a_date():
+    """Usage is set by hand: without it the mock counts tokens with a vocabulary off the network."""
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
+
+    from byheart._registry import economic_recall
+
+    known = memory(CPI, "2024-06")
+
+    def reply(messages, tools, tool_choice, config):
+        assert config.temperature == 0
+        output = ModelOutput.from_content("mockllm/model", known([("user", messages[-1].text)]))
+        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+        return output
+
+    task = economic_recall(series=("us_cpi_nsa",), cutoff="2024-06", limit=4)
+    mock = get_model("mockllm/model", custom_outputs=reply)
+    (log,) = inspect_eval(task, model=mock, display="none", log_dir="memory://")
+    assert log.status == "success", log.error
+    scores = {s.id: next(iter(s.scores.values())) for s in log.samples}
+    assert len(scores) == 8
+    for name, score in scores.items():
+        before = month_index(name.split(":")[1]) <= month_index("2024-06")
+        assert score.value["exact"] == float(before)
+        assert score.value["answered"] == 1.0
+    assert {s.metadata["probe"]["meta"]["period"] for s in log.samples} == {"pre", "post"}
 
 
 @pytest.mark.slow

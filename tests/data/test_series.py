@@ -20,6 +20,8 @@ from byheart.data.series import Series, load, month_index, month_label, registry
         ("sp500", "2009-03-09", 676.53),
         ("us_unemployment", "2009-Q3", 9.6),
         ("us_real_gdp", "1959-Q1", 2710.349),
+        ("us_unemployment_nsa", "2009-10", 9.5),  # 10.0 is the seasonally adjusted one
+        ("us_unemployment_nsa", "2016-12", 4.5),
         ("aaa_yield", "2018-12", 4.02),
         ("us_cpi_core_sa_2018", "2018-11", 259.481),
     ],
@@ -172,6 +174,14 @@ def test_missing_file_and_folder(tmp_path):
         Series.from_csv(tmp_path / "none.csv")
     with pytest.raises(DataError, match="cannot be read"):
         Series.from_csv(tmp_path)
+
+
+def test_a_price_file_gives_its_close(tmp_path):
+    text = "Date,Open,High,Low,Close,Adj Close,Volume\n" + "".join(
+        f"2008-10-{d},1,2,0.5,{c},{c},100\n" for d, c in ((9, 909.92), (10, 899.22), (13, 1003.35))
+    ).replace("-9,", "-09,")
+    series = Series.from_csv(_file(tmp_path, text, "gspc.csv"))
+    assert (series.freq, series.value("2008-10-10"), series.name) == ("D", 899.22, "gspc")
 
 
 def test_gaps_can_be_skipped(tmp_path):

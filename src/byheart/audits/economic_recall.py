@@ -51,6 +51,7 @@ __all__ = [
     "Gap",
     "Lookahead",
     "Masked",
+    "RecallProbe",
     "RecallReport",
     "Series",
     "Texts",
@@ -59,6 +60,7 @@ __all__ = [
     "directional_accuracy",
     "embedding_recall",
     "exact",
+    "lap",
     "load",
     "lookahead_propensity",
     "mae",
@@ -98,7 +100,7 @@ class EconomicRecall(Audit):
         start: First date asked about (paper: 1990-01).
         boundary: Artificial date of the ``boundary`` probe (paper: 2010).
         within: Tolerances: shares of the level; for rates 0.01 is one percentage point. The first
-            is tested, the others are shown.
+            is tested, the others are shown. Exact (0) is always tested and need not be named.
         threshold: ``"median"`` of the values before the cutoff, ``"previous"``, or a number.
         match: ``"first"`` scores against `Series.values`; ``"any_vintage"`` against the nearest
             of the vintages that the series carries.
@@ -163,10 +165,9 @@ class EconomicRecall(Audit):
             raise UsageError(
                 f"threshold is 'median', 'previous' or a number, got {self.threshold!r}"
             )
-        if not self.within or min(self.within) <= 0:
-            raise UsageError(
-                f"within holds tolerances above 0 (exact is always shown), got {self.within}"
-            )
+        if not all(0 <= x < float("inf") for x in self.within):
+            raise UsageError(f"within holds tolerances from 0 (exact) upwards, got {self.within}")
+        object.__setattr__(self, "within", tuple(dict.fromkeys(x for x in self.within if x > 0)))
         if self.embargo < 0 or self.per_arm < 1:
             raise UsageError(
                 f"embargo must be >= 0 and per_arm >= 1, got {self.embargo}, {self.per_arm}"
@@ -256,3 +257,10 @@ class EconomicRecall(Audit):
         if len(texts) != n:
             raise DataError(f"drew {len(texts)} planted items, {n} were asked for")
         return Planting(audit, held, tuple(texts))
+
+
+RecallProbe = EconomicRecall
+"""The name that the paper's users know the probe by."""
+
+lap = lookahead_propensity
+"""Short for `lookahead_propensity`."""

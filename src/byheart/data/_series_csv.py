@@ -119,10 +119,12 @@ def _columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
     rest = [i for i in range(len(names)) if i not in dates[:1] and i != vintage]
     if not values and len(rest) == 1:
         values = rest
+    if not values:  # a price file: Date,Open,High,Low,Close,Adj Close,Volume
+        values = [i for i, n in enumerate(names) if n == "close"]
     if not dates or not values:
         raise DataError(
             f"{path}, line 1: columns are {', '.join(header)}; "
-            "one must be called 'date' and one 'value'"
+            "one must be called 'date' and one 'value' (or 'close')"
         )
     return dates[0], values[0], vintage
 

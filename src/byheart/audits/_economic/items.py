@@ -26,7 +26,7 @@ from byheart.data.series import Series, month_index
 if TYPE_CHECKING:
     from byheart.audits.economic_recall import EconomicRecall
 
-__all__ = ["score_reply", "series_probes", "spread", "text_probes", "tolerance_label"]
+__all__ = ["main_label", "score_reply", "series_probes", "spread", "text_probes", "tolerance_label"]
 
 
 def tolerance_label(x: float) -> str:
@@ -36,6 +36,11 @@ def tolerance_label(x: float) -> str:
     'within0.1'
     """
     return "exact" if x <= 0 else f"within{100 * x:g}"
+
+
+def main_label(audit: EconomicRecall) -> str:
+    """The hit that stands for the others: within the first tolerance, or exact if none is given."""
+    return tolerance_label(audit.within[0] if audit.within else 0.0)
 
 
 def spread(count: int, k: int, rng: np.random.Generator) -> list[int]:
@@ -249,7 +254,7 @@ def score_reply(audit: EconomicRecall, probe: Probe, reply: str) -> Row:
     else:
         values, note = _score_value(audit, reply, probe.meta)
     main = {"dating": "year_month", "unmask": "company", "direction": "direction"}.get(
-        audit.probe, tolerance_label(audit.within[0])
+        audit.probe, main_label(audit)
     )
     keep = ("series", "name", "date", "month", "period", "group", "unit", "rate")
     return Row(
@@ -293,6 +298,7 @@ def _score_value(
         for name, guess in guesses.items():
             ok = any(hit(guess, t, x, rate=rate, decimals=decimals) for t in truths)
             values[f"{label}/{name}" if name else label] = float(ok)
+    values |= {f"value/{name}": guess for name, guess in naive.items()}
     scale = abs(y) if not rate else 100.0
     error = "ae" if rate else "ape"
     for name, guess in {"": y_hat, **naive}.items():

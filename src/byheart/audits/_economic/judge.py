@@ -9,7 +9,7 @@ import numpy as np
 
 from byheart.audits._economic import metrics
 from byheart.audits._economic.inference import block_contrast, recall_test
-from byheart.audits._economic.items import tolerance_label
+from byheart.audits._economic.items import main_label, tolerance_label
 from byheart.core.audit import Row
 from byheart.core.finding import Estimate, Evidence, Finding
 
@@ -44,7 +44,7 @@ def _tested(audit: EconomicRecall) -> tuple[list[str], list[str]]:
     if audit.probe == "direction":
         return ["direction"], []
     labels = [tolerance_label(x) for x in audit.within]
-    return ["exact", labels[0]], [*labels[1:], "threshold", "direction", "ape", "ae"]
+    return ["exact", *labels[:1]], [*labels[1:], "threshold", "direction", "ape", "ae"]
 
 
 def findings(audit: EconomicRecall, rows: Sequence[Row], *, seed: int) -> list[Finding]:
@@ -191,6 +191,9 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
             "threshold_accuracy": metrics.threshold_accuracy(y_hat, y, tau),
             "directional_accuracy": metrics.directional_accuracy(y_hat, y, previous),
         }
+        for name in ("carry_forward", "pre_mean"):
+            guess = [r.values.get(f"value/{name}") for r in rows]
+            out |= {f"{name}_mae": metrics.mae(guess, y), f"{name}_mape": metrics.mape(guess, y)}
         apes = [abs(a - b) / abs(b) for a, b in zip(y_hat, y, strict=True) if a is not None and b]
         if apes:
             out["median_ape"] = float(np.median(apes))
@@ -232,7 +235,7 @@ def _distance(row: Row) -> float:
 
 def _limit(audit: EconomicRecall, rows: Sequence[Row], seed: int) -> Finding:
     """Claim b: told to ignore what came after the limit, the model is no worse after it."""
-    metric = tolerance_label(audit.within[0])
+    metric = main_label(audit)
     groups = {
         g: [r for r in rows if r.meta.get("group") == g] for g in ("before", "between", "post")
     }
@@ -251,6 +254,7 @@ def _limit(audit: EconomicRecall, rows: Sequence[Row], seed: int) -> Finding:
     blocks = tuple([r.meta["month"] for r in groups[g]] for g in ("between", "before"))
     raw = block_contrast(hits["between"], hits["before"], blocks, seed=seed)
     shares = {g: float(h.mean()) for g, h in hits.items() if h.size}
+    months = {g: len({r.meta["month"] for r in rs}) for g, rs in groups.items()}
     low = block_contrast(hits["between"], hits["before"], blocks, seed=seed, alternative="less")
     return Finding(
         name=name,
@@ -268,6 +272,10 @@ def _limit(audit: EconomicRecall, rows: Sequence[Row], seed: int) -> Finding:
             "metric": metric,
             "hits": shares,
             "p_lower_after_limit": low.p_value,
-            "limit_fails": bool(low.p_value >= 0.05 and shares["between"] > shares.get("post", 0)),
+            "months": months,
+            # Nothing is said of a few months: the paper's own 40 % after the cutoff rests on five.
+            "limit_fails": bool(low.p_value >= 0.05 and shares["between"] > shares.get("post", 0))
+            if min(months.values()) >= MIN_POST
+            else None,
         },
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from byheart.audits._economic import judge
-from byheart.audits._economic.items import tolerance_label
+from byheart.audits._economic.inference import recall_test
+from byheart.audits._economic.items import main_label, tolerance_label
 from byheart.audits._economic.metrics import Gap, recall_gap
 from byheart.core.audit import Row
 from byheart.core.drive import drive
@@ -130,7 +131,7 @@ class RecallReport:
             naive, _ = judge.strongest_naive(rows, "exact")
             if any("exact" in r.values for r in rows):
                 record["naive_exact"] = round(float(naive.mean()), 4)
-                label = tolerance_label(self.audit.within[0])
+                label = main_label(self.audit)
                 record[f"naive_{label}"] = round(
                     float(judge.strongest_naive(rows, label)[0].mean()), 4
                 )
@@ -162,6 +163,9 @@ class RecallReport:
     def gap(self, metric: str = "exact", *, draws: int = 2000) -> Gap:
         """The metric before the cutoff minus after it, with a month-block bootstrap interval.
 
+        Its verdict asks more than an interval off zero, which a trend can give: the model must also
+        lead the best forecaster without recall before the cutoff, and by more than after it.
+
         Args:
             metric: A hit rate (``exact``, ``within1``, ``threshold``, ``direction``, ``year``, ...)
                 or an error (``mae``, ``mape``, ``me``, ``mpe``), over answered dates.
@@ -178,7 +182,7 @@ class RecallReport:
         }  # fmt: skip
         if not arms["seen"] or not arms["fresh"]:
             raise UsageError(f"no row of one arm holds {metric!r}")
-        return recall_gap(
+        found = recall_gap(
             np.asarray([v for v, _ in arms["seen"]]),
             np.asarray([v for v, _ in arms["fresh"]]),
             pre_months=[m for _, m in arms["seen"]],
@@ -187,6 +191,36 @@ class RecallReport:
             draws=draws,
             seed=self.seed,
         )
+        if found.verdict != "recall shown" and metric not in ("me", "mpe"):
+            return found
+        return replace(found, verdict=self._beyond_naive(metric))
+
+    def _beyond_naive(self, metric: str) -> str:
+        """The verdict on a gap that is off zero: is it more than a forecaster's without recall?"""
+        if metric in ("me", "mpe"):
+            return "no verdict: signed errors cancel out; ask for mae or mape"
+        keys = ("ape", "ae") if metric in _ERRORS else (metric,)
+        scores: dict[str, list[np.ndarray]] = {"seen": [], "fresh": []}
+        naive: dict[str, list[np.ndarray]] = {"seen": [], "fresh": []}
+        blocks: dict[str, list[int]] = {"seen": [], "fresh": []}
+        for arm in scores:
+            for key in keys:
+                rows = [r for r in self.rows if r.arm == arm and r.values.get(key) is not None
+                        and r.meta.get("group") != "before"]  # fmt: skip
+                if not any(k.startswith(f"{key}/") for r in rows for k in r.values):
+                    continue
+                flip = (lambda v: 1 - v) if metric in _ERRORS else (lambda v: v)
+                scores[arm].append(flip(np.asarray([r.values[key] for r in rows], dtype=float)))
+                naive[arm].append(flip(judge.strongest_naive(rows, key)[0]))
+                blocks[arm] += [r.meta["month"] for r in rows]
+        if not scores["seen"] or not scores["fresh"]:
+            return f"no verdict: nothing without recall to compare {metric!r} with"
+        test = recall_test(
+            *(np.concatenate(x[a]) for x in (scores, naive) for a in ("seen", "fresh")),
+            (blocks["seen"], blocks["fresh"]),
+            seed=self.seed,
+        )
+        return "recall shown" if test.p_value < 0.05 else "not shown (lower bound only)"
 
     def _contributions(self, metric: str) -> tuple[list[float | None], bool]:
         if metric not in _ERRORS:
@@ -198,7 +232,7 @@ class RecallReport:
                 out.append(None)
                 continue
             error = said - truth
-            error = error / abs(truth) if metric in ("mape", "mpe") else error
+            error = error / truth if metric in ("mape", "mpe") else error
             out.append(abs(error) if metric in ("mae", "mape") else error)
         return out, True
 
