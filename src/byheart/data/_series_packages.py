@@ -1,4 +1,7 @@
-"""Series that plain Python packages carry on disk: `cpi`, `arch`, `statsmodels`."""
+"""Series that plain Python packages carry on disk.
+
+`cpi`, `arch`, `bokeh-sampledata` and `statsmodels`.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +125,10 @@ _ENTRIES: dict[str, _Entry] = {
     "ff_rf": _arch(
         "frenchdata/frenchdata", "RF", "US one-month Treasury bill return", "percent", "M", 2, _FF
     ),
+    "us_unemployment_nsa": _Entry(
+        "bokeh_sampledata", "unemployment", "US unemployment rate", "percent", "M", 1, False,
+        "_data/unemployment1948.csv", "1948-01 to 2016-12",
+    ),
     "us_real_gdp": _macro("realgdp", "US real gross domestic product", _DOLLARS, 3, True),
     "us_real_consumption": _macro(
         "realcons", "US real personal consumption expenditures", _DOLLARS, 1, True
@@ -166,7 +173,8 @@ def load(key: str) -> Series:
     entry = _ENTRIES[key]
     if entry.package == "cpi":
         return _load_bls(entry.column, entry)
-    rows = list(_arch_rows(entry) if entry.package == "arch" else _macro_rows(entry))
+    read = {"arch": _arch_rows, "bokeh_sampledata": _bokeh_rows}.get(entry.package, _macro_rows)
+    rows = list(read(entry))
     return _series(entry, rows)
 
 
@@ -193,7 +201,7 @@ def _path(package: str, file: str) -> Path:
     if not path.exists():
         raise DataError(
             f"the installed package {package} carries no {file}; reinstall it: "
-            f"pip install --force-reinstall {package}"
+            f"pip install --force-reinstall {package.replace('_', '-')}"
         )
     return path
 
@@ -214,6 +222,18 @@ def _arch_rows(entry: _Entry) -> Iterator[tuple[str, float]]:
             year, month, d = (int(x) for x in day.split("-"))
         stamp = datetime.date(year, month, d)
         yield f"{stamp:%Y-%m-%d}" if entry.freq == "D" else f"{stamp:%Y-%m}", float(cell)
+
+
+_TWELVE = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _bokeh_rows(entry: _Entry) -> Iterator[tuple[str, float]]:
+    """A line a year, a column a month; later years' months may be blank."""
+    with _path(entry.package, entry.file).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for number, month in enumerate(_TWELVE, 1):
+                if (row[month] or "").strip():
+                    yield f"{int(row['Year'])}-{number:02d}", float(row[month])
 
 
 def _macro_rows(entry: _Entry) -> Iterator[tuple[str, float]]:
