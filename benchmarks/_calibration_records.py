@@ -17,7 +17,18 @@ from byheart.core.finding import Estimate, Finding
 from byheart.core.report import Report
 from byheart.core.stats import wilson
 
-__all__ = ["ARMS", "Dose", "Ledger", "Rate", "Record", "doses", "mean_interval", "rates", "record"]
+__all__ = [
+    "ARMS",
+    "Dose",
+    "Ledger",
+    "Rate",
+    "Record",
+    "doses",
+    "mean_interval",
+    "pooled",
+    "rates",
+    "record",
+]
 
 ARMS = ("planted", "held")
 ANY = "any finding"
@@ -194,6 +205,20 @@ def rates(records: Iterable[Record]) -> list[Rate]:
             share = wilson(hits, len(some))
             blank = verdicts.count("no verdict")
             out.append(Rate(audit, finding, multiplicity, arm, hits, blank, len(some), share))
+    return out
+
+
+def pooled(records: Iterable[Record]) -> dict[str, tuple[int, int]]:
+    """Per audit: verdicts "memorised" where nothing was planted, and how many verdicts there were.
+
+    Held-back items at every multiplicity, and items at multiplicity 0. No interval: those of one
+    seed are verdicts on the same texts, and share their fresh arm.
+    """
+    out: dict[str, tuple[int, int]] = {}
+    for rate in rates(records):
+        if rate.finding == ANY and rate.false_positive:
+            hits, n = out.get(rate.audit, (0, 0))
+            out[rate.audit] = hits + rate.hits, n + rate.n
     return out
 
 

@@ -15,16 +15,15 @@ With --out, finished work is kept, and the same command takes up where it stoppe
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from _calibration_model import tiny, world
-from _calibration_records import ARMS, Ledger, doses, rates, record
+from _calibration_records import ARMS, Ledger, record
+from _calibration_tables import summary, tables
 
 import byheart
 from byheart.audits import AUDITS, make
@@ -139,55 +138,6 @@ def work(multiplicity: int) -> float:
     return multiplicity + 12.0
 
 
-def summary(ledger: Ledger) -> dict[str, Any]:
-    """Rates and doses as JSON values; bounds that do not exist are None."""
-
-    def plain(x: Any) -> Any:
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        return None if isinstance(x, float) and not math.isfinite(x) else x
-
-    some = list(ledger.records.values())
-    return {
-        "model": some[0].model if some else None,
-        "settings": some[0].settings if some else None,
-        "seeds": len({r.seed for r in some}),
-        "rates": [
-            plain(dataclasses.asdict(r)) | {"false_positive": r.false_positive} for r in rates(some)
-        ],
-        "doses": [plain(dataclasses.asdict(d)) for d in doses(some)],
-    }
-
-
-def table(ledger: Ledger, every: bool = True) -> str:
-    """Markdown: a row an audit (and finding), a column a multiplicity; then held-back items."""
-    some = list(ledger.records.values())
-    columns = sorted({r.multiplicity for r in some})
-    cells = {(r.audit, r.finding, r.multiplicity, r.arm): r for r in rates(some)}
-    lines = []
-    for arm in ARMS:
-        lines += [
-            f"| {arm} items called memorised | " + " | ".join(f"{m} times" for m in columns) + " |",
-            "| --- |" + " --- |" * len(columns),
-        ]
-        for audit, finding in dict.fromkeys((a, f) for a, f, _, _ in cells):
-            total = finding == "any finding"
-            if not (every or total):
-                continue
-            label = f"**{audit}**" if total else f"{audit}/{finding}"
-            shown = [cells.get((audit, finding, m, arm)) for m in columns]
-            lines.append(
-                f"| {label} | " + " | ".join("" if r is None else _cell(r) for r in shown) + " |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cell(rate: Any) -> str:
-    e = rate.share
-    return f"{rate.hits}/{rate.n} [{e.low:.2f}, {e.high:.2f}]"
-
-
 def main() -> None:
     """Measure, print, draw."""
     args = _arguments()
@@ -224,7 +174,7 @@ def main() -> None:
     else:
         for each in (ledger, *beside):
             told = summary(each)
-            print(f"{told['model']}: {told['seeds']} seeds, {told['settings']}\n\n{table(each)}")
+            print(f"{told['model']}: {told['seeds']} seeds, {told['settings']}\n\n{tables(each)}")
     if args.figure:
         from _calibration_figure import draw
 

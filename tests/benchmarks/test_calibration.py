@@ -69,6 +69,8 @@ def test_an_audit_has_found_what_any_of_its_findings_found():
     ]
     got = {r.finding: (r.hits, r.unjudged, r.n) for r in records.rates(some)}
     assert got == {records.ANY: (1, 1, 3), "f0": (0, 2, 3), "f1": (1, 1, 3)}
+    shares = {r.finding: r.share.value for r in records.rates(some)}
+    assert shares == {records.ANY: 1 / 3, "f0": 0, "f1": 1 / 3}, "a seed without verdict counts"
 
 
 def test_arms_and_multiplicities_are_counted_apart():
@@ -86,6 +88,7 @@ def test_arms_and_multiplicities_are_counted_apart():
         (4, "planted"): (1, False), (4, "held"): (0, True),
         (0, "planted"): (0, True), (0, "held"): (1, True),
     }  # fmt: skip
+    assert records.pooled(some) == {"verbatim": (1, 3)}
 
 
 def test_p_values_are_corrected_within_the_audit_and_exploratory_findings_left_out():
@@ -180,7 +183,7 @@ def test_table_and_summary_say_the_same(tmp_path):
         ("planted", "f0"): 3, ("planted", "any finding"): 3,
         ("held", "f0"): 0, ("held", "any finding"): 0,
     }  # fmt: skip
-    assert "| **verbatim** | 3/4 [0.30, 0.95] |" in calibration.table(ledger)
+    assert "| **verbatim** | 3/4 [0.30, 0.95] |" in calibration.tables(ledger)
 
 
 def test_the_figure_is_drawn(tmp_path):
