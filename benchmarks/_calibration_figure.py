@@ -26,6 +26,8 @@ _SHAPES = ("o", "s", "^", "D")
 def draw(ledgers: Sequence[Ledger], path: Path, level: float = 0.05) -> None:
     """Upper row: share of seeds called memorised, with Wilson intervals. Lower row: mean gap.
 
+    The thin line is the power of that one finding whose gap is drawn below.
+
     Args:
         ledgers: One a model; open markers and dashes for the second, and so on.
         path: Where to; the ending chooses the format.
@@ -65,10 +67,10 @@ def draw(ledgers: Sequence[Ledger], path: Path, level: float = 0.05) -> None:
     handles, labels = axes[0][0].get_legend_handles_labels()
     handles.append(pyplot.Line2D([], [], color="#888888", linestyle=":", linewidth=1))
     figure.legend(
-        handles, [*labels, f"nominal level {level:g}"], loc="lower center", ncols=len(labels) + 1,
+        handles, [*labels, f"nominal level {level:g}"], loc="lower center", ncols=min(4, len(labels) + 1),
         frameon=False, fontsize=9,
     )  # fmt: skip
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.tight_layout(rect=(0, 0.06 if len(labels) < 4 else 0.09, 1, 1))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -97,16 +99,26 @@ def _model(
         shown = [r for r in rates(some) if r.finding == ANY and r.arm == arm]
         _points(top, [(columns.index(r.multiplicity) + shift, r.share) for r in shown],
                 style, f"{some[0].model}, {name}")  # fmt: skip
-        gaps = [d for d in doses(some) if d.finding == finding and d.arm == arm]
-        _points(bottom, [(columns.index(d.multiplicity) + shift, d.gap) for d in gaps
-                         if d.n > 1], style, "")  # fmt: skip
+        alone = [r for r in rates(some) if r.finding == finding and r.arm == arm]
+        if arm == "planted":
+            thin = style | {"color": "#c9a48c", "linewidth": 1, "markersize": 3, "capsize": 0}
+            _points(top, [(columns.index(r.multiplicity) + shift, r.share) for r in alone],
+                    thin, f"{some[0].model}, planted: the finding below alone", bars=False)  # fmt: skip
+        gaps = [d for d in doses(some) if d.finding == finding and d.arm == arm and d.n > 1]
+        _points(bottom, [(columns.index(d.multiplicity) + shift, d.gap) for d in gaps], style, "")
 
 
-def _points(axis: Any, points: list[tuple[float, Any]], style: dict[str, Any], label: str) -> None:
+def _points(
+    axis: Any,
+    points: list[tuple[float, Any]],
+    style: dict[str, Any],
+    label: str,
+    bars: bool = True,
+) -> None:
     if not points:
         return
-    below = [e.value - e.low for _, e in points]
-    above = [e.high - e.value for _, e in points]
+    below = [(e.value - e.low) * bars for _, e in points]
+    above = [(e.high - e.value) * bars for _, e in points]
     axis.errorbar(
         [x for x, _ in points], [e.value for _, e in points], yerr=[below, above],
         label=label, **style,
