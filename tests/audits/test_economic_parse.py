@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byheart.audits._economic.dates import strip_dates
 from byheart.audits._economic.parse import (
-    parse_date,
     parse_direction,
     parse_object,
     parse_value,
-    strip_dates,
+    said_date,
     unit_scale,
 )
 
@@ -97,14 +97,22 @@ def test_nothing_a_model_says_raises(text):
     parse_value(text, dates=("2020-05",), echo=text)
     parse_object(text)
     parse_direction(text)
-    parse_date(text)
+    said_date(text)
 
 
 def test_directions_and_dates():
     assert parse_direction('{"direction": "up"}') == 1
     assert parse_direction("It fell.") == -1
     assert parse_direction("It went up, then down.") is None
-    assert parse_date('{"year": 2008, "month": "Sept"}') == (2008, 9)
-    assert parse_date("2008-09") == (2008, 9)
-    assert parse_date("in 2008") == (2008, None)
-    assert parse_date("no idea") == (None, None)
+    assert parse_direction("Up or down? Up.") == parse_direction("+1") == 1
+    assert parse_direction('{"direction": -1}') == parse_direction("It plunged") == -1
+    assert parse_direction("It will not go up.") is None  # nor does it say down
+    september = (
+        '{"year": 2008, "month": "Sept"}', '{"year": "September 2008"}', "2008-09", "2008/9",
+        "Sept. 15, 2008", "15 September 2008", "9/15/2008", "15.09.2008", "09/2008", "2008 (September)",
+        "It may be September of 2008, long after 1929",
+    )  # fmt: skip
+    assert {said_date(reply) for reply in september} == {(2008, 9)}
+    assert said_date("15/9/2008") == (2008, 9)  # there is no fifteenth month
+    assert said_date("in 2008") == (2008, None)
+    assert said_date("no idea") == (None, None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from byheart.audits._economic.embedding import ridge
+from byheart.audits._economic.texts import same_company
 from byheart.audits.economic_recall import (
     Anonymiser,
     EconomicRecall,
@@ -95,6 +96,34 @@ def test_unmask():
     assert [wrong[k] for k in ("company", "year", "quarter", "quarter_year")] == [0, 1, 0, 0]
     with pytest.raises(UsageError):
         unmask(["a"], [], model=model)
+
+
+@pytest.mark.parametrize(
+    ("reply", "hits"),
+    [
+        ('{"company": "Apple Inc", "year": "2021", "quarter": "Q3"}', (1, 1, 1)),
+        ('{"company": "AAPL", "year": 2021, "quarter": "2021-Q3"}', (1, 1, 1)),
+        ('{"company": "apple", "year": "FY2021", "quarter": "third"}', (1, 1, 1)),
+        ("Apple, Q3 2021", (1, 1, 1)),
+        ("It is Apple in the second quarter of 2021.", (1, 1, 0)),
+        ('{"company": "Pineapple", "year": 2021, "quarter": 12}', (0, 1, 0)),
+        ("an applet of 2020", (0, 0, 0)),
+    ],
+)
+def test_companies_and_quarters_as_models_write_them(reply, hits):
+    answer = {"company": "Apple Inc.", "ticker": "AAPL", "year": 2021, "quarter": 3}
+    (out,) = unmask(["[COMPANY_1] did well"], [answer], model=lambda p: reply)
+    assert (out["company"], out["year"], out["quarter"]) == hits
+    assert out["answered"] == 1.0
+
+
+def test_unknown_is_no_answer_and_names_are_compared_without_accents():
+    reply = '{"company": "unknown", "ticker": null, "year": null, "quarter": null}'
+    answer = {"company": "Apple", "year": 2021, "quarter": 3}
+    assert unmask(["x"], [answer], model=lambda p: reply)[0]["answered"] == 0.0
+    assert same_company("Société Générale S.A.", "Societe Generale")
+    assert same_company("Johnson & Johnson", "Johnson and Johnson")
+    assert not same_company("", "")
 
 
 def _items(tmp_path, cutoff="2020-12"):

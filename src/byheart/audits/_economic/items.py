@@ -11,10 +11,10 @@ import numpy as np
 from byheart.audits._economic import prompts
 from byheart.audits._economic.metrics import best_constant, hit, naive_forecasts
 from byheart.audits._economic.parse import (
-    parse_date,
     parse_direction,
     parse_object,
     parse_value,
+    said_date,
     unit_scale,
 )
 from byheart.audits._economic.texts import Texts, score_dating, score_unmask
@@ -246,7 +246,7 @@ def text_probes(
 def score_reply(audit: EconomicRecall, probe: Probe, reply: str) -> Row:
     """The row of one reply."""
     if audit.probe == "dating":
-        values, note = score_dating(parse_date(reply), probe.meta)
+        values, note = score_dating(said_date(reply), probe.meta)
     elif audit.probe == "unmask":
         values, note = score_unmask(parse_object(reply), reply, probe.meta)
     elif audit.probe == "direction":

@@ -14,27 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from byheart.audits._economic.dates import OTHER, month_number, parse_date, strip_dates
 from byheart.audits._economic.numbers import SCALE, chosen, plain
 
 __all__ = ["Answer", "parse_direction", "parse_object", "parse_value"]
 
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_MONTH = "(?:" + "|".join(f"{m[:3]}(?:{m[3:]})?" for m in _MONTHS) + r")\.?"
-_ANY_YEAR = r"(?:19|20)\d{2}(?![.,]?\d)"
-_ORDINAL = r"(?:st|nd|rd|th)?"
 _REFUSAL = re.compile(
     r"\b(?:i (?:do not|don't|don’t|did not|didn't) (?:know|have|recall|remember)|"
     r"not (?:sure|available|known|publicly available)|unknown|unavailable|no (?:data|information)\b|"
@@ -48,8 +32,6 @@ _SURE = (
     r"[\"']?confidence[\"']?(?:\s+(?:level|is|of))*\s*[:=]?\s*(\d+(?:\.\d+)?)\s*%?"
     r"|(?<![\d.])(\d+(?:\.\d+)?)\s*% (?:confident|sure|certain|confidence)"
 )
-_OTHER = "¤"
-"""Stands where a date was taken out that was not the queried one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +156,7 @@ def _free(
     refusal = _REFUSAL.search(clean, 0, found.start)
     if refusal:
         since = clean[refusal.end() : found.start]
-        if not _HEDGED.search(since) or _OTHER in since.rpartition("but")[2]:
+        if not _HEDGED.search(since) or OTHER in since.rpartition("but")[2]:
             return Answer(None)
     return Answer(found.value, is_range=found.is_range)
 
@@ -188,86 +170,6 @@ def _confidence(value: Any) -> float | None:
     return min(max(value * 100 if 0 < value < 1 else value, 0.0), 100.0)
 
 
-def strip_dates(text: str, dates: Sequence[str]) -> str:
-    """`text` without any spelling of the given dates, and without other dates that are plain to see.
-
-    Months and days are removed together with their year; the queried year alone too; another year
-    only behind such words as "in" or "as of". What is left of a question's echo ("1982-84=100",
-    "12-month") goes as well.
-    """
-    for date in dates:
-        text = _sub(_spellings(date), " ", text)
-    year, other = _ANY_YEAR, f" {_OTHER} "
-    text = re.sub(r"\b(?:19|20)\d{2}(?:\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2}))?\s*=\s*100\b", " ", text)
-    text = _sub(
-        [
-            r"(?<![\d.,$])(?:19|20)\d{2}\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2})(?![.,]?\d|[-/]\d)",
-            r"(?<![\d.,$])(?:19|20)\d{2}[-/]\d{1,2}(?:[-/]\d{1,2})?(?!\.?\d)",
-            r"(?<![\d.,$])\d{1,2}/\d{1,2}/(?:\d{4}|\d{2})(?![.,]?\d)",
-            rf"(?<![\d.,$])(?:\d{{1,2}}{_ORDINAL}\s+(?:of\s+)?)?\b{_MONTH}\s*(?:\d{{1,2}}{_ORDINAL}(?!\d))?,?"
-            rf"\s*(?:of\s+)?{year}",
-            rf"\b(?:in|since|during|until|till|through|before|after|as\s+of|year|FY|fiscal|late|early|"
-            rf"mid)[\s-]+(?:the\s+(?:year\s+)?)?{year}(?!\s*%|\s+points)",
-        ],
-        other,
-        text,
-    )  # fmt: skip
-    fewer = re.sub(
-        rf"\b(?:of|by|from|to|the|BLS|FRED)[\s(-]+(?<![.,]){year}(?!\s*%|\s+points)", other, text
-    )
-    if re.search(r"\d", fewer):
-        text = fewer
-    return re.sub(
-        r"(?<![\d.,])\d+[- ](?:month|mo|year|yr|y|quarter|day|week)s?\b",
-        " ",
-        text,
-        flags=re.IGNORECASE,
-    )
-
-
-def _spellings(date: str) -> list[str]:
-    """Patterns of every way to write a date; the year alone comes last."""
-    year = date[:4]
-    month = int(date[5:7]) if re.match(r"\d{4}-\d{2}", date) else None
-    day = int(date[8:10]) if len(date) == 10 else None
-    quarter = date[6] if "-Q" in date else None
-    free, ends = r"(?<![\d.,$])", r"(?![.,]?\d)"
-    out = [
-        rf"{free}{year}[-/]\d{{1,2}}(?:[-/]\d{{1,2}})?(?!\.?\d)",
-        rf"{free}\d{{1,2}}/(?:\d{{1,2}}/)?{year}{ends}",
-        rf"{free}\d{{1,2}}\.\d{{1,2}}\.{year}{ends}",
-    ]
-    if month:
-        name = _MONTHS[month - 1]
-        spelled = rf"\b{name[:3]}(?:{name[3:]})?\.?"
-        out += [
-            rf"{free}{year}\.{month:02d}(?:\.\d{{2}})?{ends}",
-            rf"(?:{free}\d{{1,2}}{_ORDINAL}\s+(?:of\s+)?)?{spelled}\s*(?:\d{{1,2}}{_ORDINAL}(?!\d))?,?\s*(?:of\s+)?{year}{ends}",
-            rf"{free}{year}\s+{spelled}",
-        ]
-        if day:
-            out += [
-                rf"{spelled}\s+0?{day}{_ORDINAL}(?![.,]?\d|\s*%)",
-                rf"{free}0?{day}{_ORDINAL}\s+(?:of\s+)?{spelled}",
-                rf"{free}0?{month}/0?{day}(?![./]?\d)",
-            ]
-    if quarter:
-        word = ("first", "second", "third", "fourth")[int(quarter) - 1]
-        out += [
-            rf"{free}{year}[-: ]?Q{quarter}\b",
-            rf"\bQ{quarter}[,:']?\s*(?:of\s+)?(?:{year}|{year[2:]})?{ends}",
-            rf"{free}{quarter}Q\s?'?(?:{year}|{year[2:]})?{ends}",
-            rf"\b(?:the\s+)?(?:{word}|{quarter}{_ORDINAL})\s+quarter(?:\s+of)?(?:\s+{year})?{ends}",
-        ]
-    return [*out, rf"{free}{year}(?![.,]\d)\b"]
-
-
-def _sub(patterns: Sequence[str], by: str, text: str) -> str:
-    for pattern in patterns:
-        text = re.sub(pattern, by, text, flags=re.IGNORECASE)
-    return text
-
-
 def unit_scale(unit: str) -> float:
     """What a unit counts in.
 
@@ -278,57 +180,48 @@ def unit_scale(unit: str) -> float:
     return SCALE.get(first[0].rstrip("s"), 1.0) if first and len(first[0]) > 1 else 1.0
 
 
+_UP = (
+    r"\b(?:up|upwards?|r[io]s(?:e|es|en|ing)|rose|increas\w*|higher|above|grow\w*|grew|gain\w*|"
+    r"climb\w*|positive|jump\w*)\b|^\W*\+(?:1|\W*$)"
+)
+_DOWN = (
+    r"\b(?:down|downwards?|f[ae]ll(?:s|ing|en)?|decreas\w*|lower|below|declin\w*|drop\w*|lost|"
+    r"plung\w*|plummet\w*|negative|slipped)\b|^\W*[-−](?:1|\W*$)"
+)
+
+
 def parse_direction(reply: str) -> int | None:
-    """+1 for up, -1 for down, None where neither or both are said.
+    """+1 for up, -1 for down, None where neither or both are said, or one is denied.
 
     >>> parse_direction('{"direction": "down"}'), parse_direction("It rose."), parse_direction("?")
     (-1, 1, None)
     """
-    found = parse_object(reply) or {}
+    found = {str(k).lower(): v for k, v in (parse_object(reply) or {}).items()}
     text = str(found.get("direction", reply)).lower()
-    up = re.search(r"\b(?:up|ris(?:e|es|ing)|rose|increas\w*|higher|above|grow\w*|grew)\b", text)
-    down = re.search(
-        r"\b(?:down|f[ae]ll(?:s|ing|en)?|decreas\w*|lower|below|declin\w*|drop\w*)\b", text
-    )
+    if text.strip() in ("1", "1.0"):
+        return 1
+    text = re.sub(r"\b(?:up or down|down or up)\b", " ", text)  # the question, echoed
+    if re.search(
+        r"\b(?:not|n't|never|neither)\s+(?:\w+\s+){0,2}?(?:go|gone|up|down|ris|fall|incr|decr)",
+        text,
+    ):
+        return None
+    up, down = re.search(_UP, text), re.search(_DOWN, text)
     if bool(up) == bool(down):
         return None
     return 1 if up else -1
 
 
-def month_name(month: int) -> str:
-    """1 to ``"January"``."""
-    return _MONTHS[month - 1].capitalize()
+def said_date(reply: str) -> tuple[int | None, int | None]:
+    """Year and month from a JSON reply, else from free text.
 
-
-def month_number(text: Any) -> int | None:
-    """A month from its number or name, else None."""
-    if isinstance(text, bool) or text is None:
-        return None
-    if isinstance(text, int | float):
-        return int(text) if 1 <= text <= 12 else None
-    word = str(text).strip().lower()
-    if word.isdigit():
-        return int(word) if 1 <= int(word) <= 12 else None
-    hits = [i + 1 for i, m in enumerate(_MONTHS) if len(word) >= 3 and m.startswith(word[:3])]
-    return hits[0] if hits else None
-
-
-def parse_date(reply: str) -> tuple[int | None, int | None]:
-    """Year and month a reply gives; None for what it does not give.
-
-    >>> parse_date('{"year": 2008, "month": 9}'), parse_date("It was in March of 2020.")
+    >>> said_date('{"year": 2008, "month": 9}'), said_date("It was in March of 2020.")
     ((2008, 9), (2020, 3))
     """
-    found = parse_object(reply)
-    if found and ("year" in found or "month" in found):
-        year = _of(found.get("year"), ()).value
-        return (int(year) if year else None), month_number(found.get("month"))
-    iso = re.search(r"\b((?:1[89]|20)\d{2})-(\d{2})\b", reply)
-    if iso:
-        return int(iso[1]), month_number(iso[2])
-    year_text = re.search(r"\b(?:1[89]|20)\d{2}\b", reply)
-    month_text = re.search(rf"\b{_MONTH}\b", reply, re.IGNORECASE)
-    return (
-        int(year_text[0]) if year_text else None,
-        month_number(month_text[0].rstrip(".")) if month_text else None,
-    )
+    found = {str(k).lower(): v for k, v in (parse_object(reply) or {}).items()}
+    if "year" not in found and "month" not in found:
+        return parse_date(reply)
+    year = _of(found.get("year"), ()).value
+    if year is None and isinstance(found.get("year"), str):
+        return parse_date(str(found["year"]))
+    return (int(year) if year else None), month_number(found.get("month"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from byheart.audits._economic.parse import month_name
+from byheart.audits._economic.dates import month_name
 from byheart.core.ask import Message, Prompt
 from byheart.data.series import FREQUENCIES, Series
 

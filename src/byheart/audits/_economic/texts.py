@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from byheart.audits._economic import prompts
-from byheart.audits._economic.parse import parse_date, parse_object
+from byheart.audits._economic.parse import parse_object, said_date
 from byheart.core.ask import Sample
 from byheart.core.errors import DataError, UsageError
 from byheart.core.model import load as load_model
@@ -105,8 +106,28 @@ def same_company(a: str, b: str) -> bool:
     >>> same_company("Apple Inc.", "apple"), same_company("Meta Platforms", "Alphabet")
     (True, False)
     """
-    plain = [" ".join(re.findall(r"[a-z0-9]+", _LEGAL.sub(" ", x.lower()))) for x in (a, b)]
+    plain = [_bare(x) for x in (a, b)]
     return bool(plain[0]) and plain[0] == plain[1]
+
+
+def _bare(name: str) -> str:
+    """A company's name without accents, legal forms, punctuation and "and"."""
+    letters = unicodedata.normalize("NFKD", name.lower().replace("&", " and "))
+    plain = "".join(c for c in letters if not unicodedata.combining(c))
+    plain = re.sub(r"(?<=\b\w)\.", "", plain)  # s.a., n.v.
+    return " ".join(w for w in re.findall(r"[a-z0-9]+", _LEGAL.sub(" ", plain)) if w != "and")
+
+
+_QUARTERS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+
+
+def _quarter(value: Any) -> int | None:
+    """1 to 4 from ``3``, ``"Q3 2021"``, ``"2021-Q3"``, ``"3Q21"``, ``"third quarter"``."""
+    text = str(value).lower()
+    match = re.search(r"\bq([1-4])\b|\b([1-4])(?:q|st|nd|rd|th)|^\W*([1-4])(?:\.0)?\W*$", text)
+    if match:
+        return int(next(filter(None, match.groups())))
+    return next((n for word, n in _QUARTERS.items() if re.search(rf"\b{word}\b", text)), None)
 
 
 def score_dating(
@@ -135,16 +156,22 @@ def score_unmask(
     ticker = str(said.get("ticker") or "").strip().upper().lstrip("$")
     names = [str(meta.get("company", "")), *map(str, meta.get("aliases", ()))]
     known = str(meta.get("ticker") or "").upper()
-    right = any(same_company(company, n) for n in names if n) or bool(known and ticker == known)
+    right = any(same_company(company, n) for n in names if n)
+    right = right or bool(known and known in (ticker, company.strip().upper()))
     if not found:
-        right = any(n and re.search(rf"\b{re.escape(n)}\b", reply, re.IGNORECASE) for n in names)
-    year, quarter = _integer(said.get("year")), _integer(said.get("quarter"))
+        words = f" {_bare(reply)} "
+        right = any(_bare(n) and f" {_bare(n)} " in words for n in names)
+        right = right or bool(len(known) > 2 and re.search(rf"\b{re.escape(known)}\b", reply))
+    year = _integer(said.get("year"))
+    quarter = _quarter(said.get("quarter", None if found else reply))
     if year is None:
-        year = parse_date(reply)[0]
+        year = said_date(reply)[0]
+    if company.strip().lower() in ("unknown", "none", "n/a", "null", "not known"):
+        company = ""
     is_year = year == _integer(meta.get("year"))
     is_quarter = quarter == _integer(meta.get("quarter"))
     values: dict[str, float | None] = {
-        "answered": float(bool(company or ticker or year)),
+        "answered": float(bool(company or ticker or year or right)),
         "company": float(right),
         "year": float(is_year),
         "quarter": float(is_quarter),
@@ -229,7 +256,7 @@ def _ask(
         text = reply[0].text if chat else prefix + reply[0].text
         meta = {**item, "month": month_index(item["date"])}
         scored = (
-            score_dating(parse_date(text), meta)
+            score_dating(said_date(text), meta)
             if probe == "dating"
             else score_unmask(parse_object(text), text, meta)
         )
