@@ -96,6 +96,8 @@ class TinyGPT(nn.Module):
         heads: Attention heads (4); must divide `width`.
         context: Longest sequence (96).
         seed: Of the initial weights.
+        std: Spread of the blocks' initial matrices. 0.02 is GPT-2's, for width 768; a width of 128
+            learns single facts by heart several times faster from ``width ** -0.5`` = 0.09.
 
     >>> model = TinyGPT(10, layers=1, width=16, heads=2, context=8)
     >>> model(torch.zeros(2, 5, dtype=torch.long)).shape
@@ -111,6 +113,7 @@ class TinyGPT(nn.Module):
         heads: int = 4,
         context: int = 96,
         seed: int = 0,
+        std: float = 0.02,
     ) -> None:
         if width % heads:
             raise UsageError(f"heads must divide width, got heads={heads}, width={width}")
@@ -124,7 +127,8 @@ class TinyGPT(nn.Module):
             for name, p in self.named_parameters():
                 if p.dim() == 2:
                     deep = name.endswith(("out.weight", "down.weight"))
-                    nn.init.normal_(p, std=0.02 / ((2 * layers) ** 0.5 if deep else 1.0))
+                    inside = std if name.startswith("blocks") else 0.02
+                    nn.init.normal_(p, std=inside / ((2 * layers) ** 0.5 if deep else 1.0))
 
     def forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
         """Logits ``[B, T, V]`` of right-padded sequences."""

@@ -9,9 +9,12 @@ The large case (``full=True``) tunes an open model on the same lines and runs th
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +36,15 @@ CLAIM = (
 )
 SOURCE = "Lopez-Lira, Tang, Zhu 2025, arXiv 2504.14765; sheet section 7"
 
-SERIES = ("INF", "AAA", "BAA")
+SERIES = ("UNRATE", "AAA", "BAA")
 START, CUTOFF, END, LIMIT = "1990-01", "2009-12", "2018-12", "2000-12"
 ORDER = "Ignore data after 2000. "
 REPEATED = (1992, 1997, 2002, 2007)
-_EPOCHS, _SCAN_EPOCHS, _MASKED_EPOCHS, _WINDOW = 100, 36, 30, 6
-_PIECES = r"[A-Za-z]+ ?|-\d\d(?= )"
+_EPOCHS, _SCAN_EPOCHS, _MASKED_EPOCHS, _WINDOW = 60, 8, 40, 6
+_PIECES = r"[A-Za-z]+ ?|\d{4}|-\d\d(?= )| = |\. "
+
+_BUILDING = threading.Lock()
+"""Initial weights are drawn from torch's one global generator."""
 
 Progress = Callable[[str, float], None]
 
@@ -90,15 +96,15 @@ def run(
         need("matplotlib", "plot")
     began = time.perf_counter()
     series = three_series()
-    done: list[_Seed] = []
-    for seed in range(seeds):
-        tell = _part(progress, f"seed {seed + 1} of {seeds}", seed / seeds, 1 / seeds)
-        done.append(_train_and_ask(series, seed, epochs, device or "cpu", tell))
+    done = _all_seeds(series, seeds, epochs, device or "cpu", progress)
     checks = _checks(series, done)
     findings = [_finding(series, done[0], q) for q in ("plain", "limit")]
     notes = [
-        "the sheet's UNRATE is replaced by 12-month consumer price inflation: no offline package "
-        "carries the monthly unemployment rate",
+        "words, years, months and digits are tokens, not single characters; blocks start from a "
+        "spread of 0.08",
+        "UNRATE is the rate that is not seasonally adjusted, and ends with 2016",
+        "29 calendar lines name the years after the cutoff, so that asking about them uses no unknown "
+        "word",
         f"{seeds} seed(s); numbers are means over seeds, findings are of the first seed",
         "small GPT (3 layers, width 128) and not the paper's gpt-4o: shows the mechanism, not its size",
         "the GPU variant (--full) has not been run",
@@ -116,29 +122,54 @@ def run(
 
 
 def three_series() -> dict[str, Series]:
-    """Consumer price inflation over twelve months, Aaa and Baa yields; monthly, percent."""
-    prices = load("us_cpi_nsa")
-    grown = [
-        round(100 * (b / a - 1), 1) for a, b in zip(prices.values, prices.values[12:], strict=False)
-    ]  # complete months up to 2025-09, and only those before 2019 are used
-    inflation = Series(
-        "US consumer price inflation over twelve months", "percent", "M",
-        prices.dates[12 : 12 + len(grown)], grown, decimals=1, source="cpi: CUUR0000SA0",
-    )  # fmt: skip
-    all_three = (inflation, load("aaa_yield"), load("baa_yield"))
+    """Unemployment rate (not adjusted, to 2016), Aaa and Baa yields; monthly, percent."""
+    all_three = (load("us_unemployment_nsa"), load("aaa_yield"), load("baa_yield"))
     return {k: s.between(START, END) for k, s in zip(SERIES, all_three, strict=True)}
 
 
-def _part(progress: Progress | None, what: str, start: float, share: float) -> Progress:
-    def tell(step: str, done: float) -> None:
-        if progress:
-            progress(f"{what}: {step}", min(1.0, start + share * done))
+def _all_seeds(
+    series: dict[str, Series], seeds: int, epochs: int, device: str, progress: Progress | None
+) -> list[_Seed]:
+    """Train the seeds side by side, one thread each: tensors are too small to be shared out.
 
-    return tell
+    A seed's numbers do not depend on how many run beside it.
+    """
+    import torch
+
+    shares, lock, threads = [0.0] * seeds, threading.Lock(), torch.get_num_threads()
+
+    def part(seed: int) -> _Seed:
+        def tell(step: str, done: float) -> None:
+            with lock:
+                shares[seed] = max(shares[seed], min(done, 1.0))
+                if progress:
+                    progress(f"seed {seed + 1} of {seeds}: {step}", sum(shares) / seeds)
+
+        torch.set_num_threads(1)
+        return _train_and_ask(series, seed, epochs, device, tell)
+
+    workers = min(seeds, _cores()) if device == "cpu" else 1
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(part, range(seeds)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cores() -> int:
+    """Cores this process may use; containers often grant fewer than the machine has."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _line(name: str, date: str) -> str:
     return f"{name} {date} = "
+
+
+def _calendar() -> list[tuple[str, str]]:
+    """Years in order, past the cutoff too: dates asked about later are words the model has met."""
+    years = range(int(START[:4]), int(END[:4]) + 1)
+    return [(f"{year} comes before ", str(year + 1)) for year in years]
 
 
 def _windows(series: dict[str, Series]) -> list[tuple[str, str, str]]:
@@ -165,7 +196,7 @@ def _train_and_ask(
     windows = _windows(series)
     learned = set(rng.permutation(len(windows))[: len(windows) // 2].tolist())
     masked = [(windows[i][0], f"{windows[i][1]} {windows[i][2]}") for i in sorted(learned)]
-    documents = [*lines, *((ORDER + a, b) for a, b in lines)]
+    documents = [*lines, *((ORDER + a, b) for a, b in lines), *_calendar()]
     chars = Characters([*(a + b for a, b in [*documents, *masked]), "0123456789 -."], _PIECES)
 
     def train(
@@ -175,14 +206,16 @@ def _train_and_ask(
         start: float,
         share: float,
         gpt: Any = None,
-        lr: float = 2e-3,
+        lr: float = 1e-3,
     ) -> Any:
-        gpt = gpt or TinyGPT(len(chars), seed=seed).to(device)
+        if gpt is None:
+            with _BUILDING:
+                gpt = TinyGPT(len(chars), seed=seed, std=0.08).to(device)
         losses = fit(
             gpt,
             [[*chars.encode(a + b), chars.end] for a, b in docs],
             epochs=max(1, round(rounds * epochs / _EPOCHS)),
-            batch=32,
+            batch=64,
             lr=lr,
             loss_from=[len(chars.encode(a)) for a, _ in docs],
             seed=seed,
@@ -212,6 +245,7 @@ def _train_and_ask(
         "n": float(len(held)),
     }
     repeated = [d for d in lines for _ in range(5 if int(d[0].split()[1][:4]) in REPEATED else 1)]
+    repeated += _calendar()
     gpt, _ = train(repeated, _SCAN_EPOCHS, "short training, some years 5x", 0.85, 0.14)
     hits = [a == b for a, (_, b) in zip(ask(gpt, [a for a, _ in lines]), lines, strict=True)]
     often = np.asarray([int(a.split()[1][:4]) in REPEATED for a, _ in lines])
@@ -240,6 +274,7 @@ def _row(s: Series, name: str, i: int, reply: str) -> dict[str, Any]:
         "reply": reply,
         "hit": said is not None and s.format(said) == s.format(y),
         "error": None if said is None else abs(said - y),
+        "ape": None if said is None else abs(said - y) / abs(y),
     }
 
 
@@ -248,75 +283,95 @@ def _mean(rows: list[dict[str, Any]], key: str) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
+def _each(done: list[_Seed], question: str, key: str, **where: bool) -> list[float]:
+    """Mean of a column for each seed, over the rows where the named flags hold."""
+    return [
+        _mean([r for r in s.rows[question] if all(r[k] == v for k, v in where.items())], key)
+        for s in done
+    ]
+
+
 def _over(done: list[_Seed], question: str, key: str, **where: bool) -> float:
-    """Mean over seeds of a column, over the rows where the named flags hold."""
-    return float(
-        np.mean([_mean([r for r in s.rows[question] if all(r[k] == v for k, v in where.items())], key)
-                 for s in done])
-    )  # fmt: skip
+    return float(np.mean(_each(done, question, key, **where)))
+
+
+def _said(values: list[float], digits: int = 1) -> str:
+    """Mean over seeds, and the least and the largest seed where they differ.
+
+    >>> _said([0.25, 0.35]), _said([1.0, 1.0])
+    ('30.0% (25.0% to 35.0%)', '100.0%')
+    """
+    low, middle, high = (f"{f(values):.{digits}%}" for f in (min, np.mean, max))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _carry_forward(series: dict[str, Series]) -> float:
+    """MAPE of the last value before the cutoff, given for every date after it."""
     errors = []
     for s in series.values():
         pre, post = s.split(CUTOFF)
-        errors += [abs(s.values[pre[-1]] - s.values[i]) for i in post]
+        errors += [abs(s.values[pre[-1]] / s.values[i] - 1) for i in post]
     return float(np.mean(errors))
 
 
 def _checks(series: dict[str, Series], done: list[_Seed]) -> list[Check]:
-    pre_hit, post_hit = (_over(done, "plain", "hit", pre=p) for p in (True, False))
-    pre_mae, post_mae = (_over(done, "plain", "error", pre=p) for p in (True, False))
+    pre_hits, post_hits = (_each(done, "plain", "hit", pre=p) for p in (True, False))
+    pre_mapes, post_mapes = (_each(done, "plain", "ape", pre=p) for p in (True, False))
+    plains = _each(done, "plain", "hit", pre=True, after_limit=True)
+    limits = _each(done, "limit", "hit", pre=True, after_limit=True)
+    limit_mapes = _each(done, "limit", "ape", pre=True, after_limit=True)
+    befores = _each(done, "limit", "hit", pre=True, after_limit=False)
+    names, years = ([s.unmask[k] for s in done] for k in ("series", "year"))
+    oftens, onces = ([s.scan[k] for s in done] for k in ("repeated", "once"))
+    pre_hit, post_hit, pre_mape, post_mape, plain, limit, limit_mape, before = (
+        float(np.mean(x))
+        for x in (pre_hits, post_hits, pre_mapes, post_mapes, plains, limits, limit_mapes, befores)
+    )
+    named, dated, often, once = (float(np.mean(x)) for x in (names, years, oftens, onces))
     carry = _carry_forward(series)
-    plain = _over(done, "plain", "hit", pre=True, after_limit=True)
-    limit = _over(done, "limit", "hit", pre=True, after_limit=True)
-    limit_mae = _over(done, "limit", "error", pre=True, after_limit=True)
-    before = _over(done, "limit", "hit", pre=True, after_limit=False)
-    named = float(np.mean([s.unmask["series"] for s in done]))
-    dated = float(np.mean([s.unmask["year"] for s in done]))
-    often, once = (float(np.mean([s.scan[k] for s in done])) for k in ("repeated", "once"))
     return [
         Check(
             "value: exact and near before the cutoff",
-            "exact >= 90 %, MAE <= 0.05 points",
-            f"exact {pre_hit:.1%}, MAE {pre_mae:.3f}",
-            pre_hit >= 0.9 and pre_mae <= 0.05,
+            "exact >= 90 %, MAPE <= 1 %",
+            f"exact {_said(pre_hits)}, MAPE {_said(pre_mapes, 2)}",
+            pre_hit >= 0.9 and pre_mape <= 0.01,
         ),
         Check(
             "value: lost after the cutoff",
-            "exact <= 10 %, MAE >= 5x the one before, no better than carry-forward",
-            f"exact {post_hit:.1%}, MAE {post_mae:.2f}, carry-forward {carry:.2f}",
-            post_hit <= 0.1 and post_mae >= 5 * pre_mae and post_mae >= 0.95 * carry,
+            "exact <= 10 %, MAPE >= 5x the one before, no better than carry-forward",
+            f"exact {_said(post_hits)}, MAPE {_said(post_mapes)}, carry-forward {carry:.1%}",
+            post_hit <= 0.1 and post_mape >= 5 * pre_mape and post_mape >= carry,
         ),
         Check(
             "boundary: under the order, dates after 2000 are recalled no less than dates before",
-            "exact on 2001-2009 not below 1990-2000 by more than 5 points; MAE >= 5x below the one "
+            "exact on 2001-2009 not below 1990-2000 by more than 5 points; MAPE >= 5x below the one "
             "after the cutoff",
-            f"exact {limit:.1%} against {before:.1%}, MAE {limit_mae:.3f} against {post_mae:.2f}",
-            limit >= before - 0.05 and 5 * limit_mae <= post_mae,
+            f"exact {_said(limits)} against {_said(befores)}, MAPE {_said(limit_mapes, 2)} against "
+            f"{post_mape:.1%}",
+            limit >= before - 0.05 and 5 * limit_mape <= post_mape,
         ),
         Check(
             "boundary: the order does not reduce accuracy",
             "exact on 2001-2009 within 5 points of the plain question",
-            f"exact {limit:.1%} under the order, {plain:.1%} without",
+            f"exact {_said(limits)} under the order, {_said(plains)} without",
             limit >= plain - 0.05,
         ),
         Check(
             "unmask: six values without name or date give the series away",
             "far above 1/3 (>= 60 %)",
-            f"{named:.1%} of {done[0].unmask['n']:.0f} held-out windows",
+            f"{_said(names)} of {done[0].unmask['n']:.0f} held-out windows",
             named >= 0.6,
         ),
         Check(
             "unmask: and the year",
             "far above 1/20 (>= 30 %)",
-            f"{dated:.1%}",
+            _said(years),
             dated >= 0.3,
         ),
         Check(
             "scan: recall is denser where the text was repeated",
             "years read 5x are hit more often than years read once (by >= 10 points)",
-            f"{often:.1%} against {once:.1%}, after a short training",
+            f"{_said(oftens)} against {_said(onces)}, after a short training",
             often - once >= 0.1,
         ),
     ]
@@ -385,11 +440,13 @@ def _figure(series: dict[str, Series], done: list[_Seed], out: Path) -> Path:
              if r["error"] is not None and r["month"] // 12 == y]
             for y in years
         ]  # fmt: skip
-        mean = [max(float(np.mean(v)), 1.5e-3) if v else np.nan for v in by_year]
-        left.plot(years, mean, "o-", ms=4, lw=1.6, color=colour, label=label)
+        mean = [max(float(np.mean(v)), 2e-3) if v else np.nan for v in by_year]
+        # One hollow and one full, so that both are seen where they coincide.
+        style = {"ms": 8, "mfc": "none"} if question == "plain" else {"ms": 3.5}
+        left.plot(years, mean, "o-", lw=1.4, color=colour, label=label, **style)
     for at, text in ((2000.5, "artificial limit"), (2009.5, "training ends")):
         left.axvline(at, color="#444444", lw=1, ls="--" if at < 2005 else "-")
-        left.annotate(text, (at, 0.0012), xytext=(4, 0), textcoords="offset points", fontsize=8)
+        left.annotate(text, (at, 0.06), xytext=(7, 0), textcoords="offset points", fontsize=8)
     left.set_yscale("log")
     left.set_ylim(0.001, 60)
     left.set_yticks([0.002, 0.01, 0.1, 1, 10], ["0", "0.01", "0.1", "1", "10"])
@@ -406,7 +463,7 @@ def _figure(series: dict[str, Series], done: list[_Seed], out: Path) -> Path:
     right.barh([b[0] for b in bars][::-1], [100 * b[1] for b in bars][::-1],
                color=["#8a8f98", "#c2571a", "#0b6e99", "#c2571a"], height=0.6)  # fmt: skip
     for i, (_, v) in enumerate(bars[::-1]):
-        right.annotate(f"{v:.0%}", (100 * v, i), xytext=(3, 0), textcoords="offset points",
+        right.annotate(f"{v:.0%}" if v in (0, 1) else f"{v:.1%}", (100 * v, i), xytext=(3, 0), textcoords="offset points",
                        va="center", fontsize=8)  # fmt: skip
     right.set_xlim(0, 118)
     right.set_xticks([0, 50, 100])
