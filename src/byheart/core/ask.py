@@ -150,6 +150,8 @@ class Facts:
         encode: Text to token ids, with the model's own tokenizer where there is one, else one
             number a word (then `own_tokens` is False).
         own_tokens: Whether `encode` is the model's own tokenizer.
+        tokenise: The same with the special tokens that the tokenizer adds by default; None is
+            `encode`.
     """
 
     name: str = "model"
@@ -158,3 +160,4 @@ class Facts:
     raw: bool = True
     encode: Callable[[str], Sequence[int]] = _words
     own_tokens: bool = False
+    tokenise: Callable[[str], Sequence[int]] | None = None

@@ -97,6 +97,10 @@ class LocalModel(Model):
         """Token ids without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def tokenise(self, text: str) -> list[int]:
+        """Token ids with the special tokens that the tokenizer adds by default."""
+        return list(self.tokenizer(text)["input_ids"])
+
     @property
     def fingerprint(self) -> str:
         """Digest over names, shapes, a sample and the sum of every parameter, adapters included.

@@ -72,6 +72,10 @@ class Model(ABC):
         """Token ids of `text`: the model's own tokenizer, else one number a word."""
         return _words(text)
 
+    def tokenise(self, text: str) -> list[int]:
+        """`encode`, with the special tokens that the model's tokenizer adds by default."""
+        return self.encode(text)
+
     @property
     def own_tokens(self) -> bool:
         """Whether `encode` is the model's own tokenizer."""
@@ -100,6 +104,7 @@ class Model(ABC):
             raw=self.raw,
             encode=self.encode,
             own_tokens=self.own_tokens,
+            tokenise=self.tokenise,
         )
 
 
