@@ -49,3 +49,15 @@ def test_a_cutoff_only_blurs_what_lies_above_it():
 
 def test_token_ids_beyond_a_byte_are_told_apart():
     assert edit_distances([70_000, 2], [[70_000, 2], [70_001, 2], []]).tolist() == [0, 1, 2]
+
+
+def test_tokens_are_compared_by_value_never_by_hash():
+    import numpy as np
+    import torch
+
+    assert edit_distance([0], [2**61 - 1]) == 1  # both have the hash 0
+    assert edit_distance([-1, -2], [-2, -1]) == 2
+    ids = [3, 1, 4, 1, 5]
+    assert edit_distance(torch.tensor(ids), torch.tensor(ids)) == 0
+    assert edit_distance(np.array(ids), ids[1:]) == 1
+    assert edit_distance("kitten", "sitting") == 3  # the textbook's example

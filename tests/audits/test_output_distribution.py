@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ from byheart.audits.output_distribution import (
     OutputDistribution,
     TedTask,
     clean,
+    comieval,
     detection,
+    edit_distance_plain,
     mitigation,
+    pass_at_k,
     peakedness,
     read_detcon,
     ted,
@@ -26,6 +31,9 @@ from byheart.core.drive import drive
 from byheart.core.errors import DataError, UsageError
 from byheart.core.model import CallableModel
 from byheart.core.toy import SuffixModel
+
+# the tiny models live beside the tests of core
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 
 tokens = st.lists(st.integers(0, 4), min_size=1, max_size=12)
 
@@ -111,9 +119,18 @@ def test_ted_equals_pass_at_one_by_enumeration():
 
 def test_cleaning():
     assert clean("  an answer\n\n\nQ: next") == "an answer"
-    assert clean("an answer\n```\nmore") == "an answer"
-    assert clean("```python\nprint(1)\n```\nmore") == "print(1)"  # not emptied: no false alarm
+    assert clean("an answer\n```\nmore") == "an answer\n"  # the newline is the authors' too
+    assert clean("a\n```\nb\n\n\nc") == "a\n```\nb"  # the newlines go first, else the fence
+    assert clean("```python\nprint(1)\n```\nmore") == "print(1)\n"  # not emptied: no false alarm
     assert clean("\n\n\n") == ""
+
+
+def test_an_answer_that_repeats_the_prompt_loses_it():
+    prompt = 'import os\n\n\ndef add(a, b):\n    """Add.\n\n\n    >>> add(1, 2)\n    """\n'
+    assert clean(prompt + "    return a + b\n", entry="add") == "    return a + b"
+    assert clean("def add(a, b):\n    return a + b", entry="add") == "    return a + b"
+    assert clean("    return a + b", entry="add") == "return a + b"  # nothing to remove
+    assert clean(prompt + "    return a + b") == "import os"
 
 
 def test_an_empty_answer_is_missing_not_agreement():
@@ -146,6 +163,61 @@ def test_detection_against_sklearn():
     assert d.auc == pytest.approx(roc_auc_score(labels, peaks))
 
 
+@pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 1), (5, 2, 2), (6, 3, 4), (4, 0, 2), (4, 4, 4)])
+def test_pass_at_k_by_enumeration(n, c, k):
+    draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    assert pass_at_k(n, c, k) == pytest.approx(np.mean([any(d) for d in draws]))
+
+
+def test_ted_at_k_counts_what_is_left():
+    task = TedTask([1] * 5, [[1] * 5, [5] * 5, [6] * 5, [7] * 5], [True, True, False, False])
+    assert ted([task], k=2) == pytest.approx(pass_at_k(3, 1, 2))
+    assert ted([task, TedTask([1], [[1]], [True])], k=2) == pytest.approx(pass_at_k(3, 1, 2) / 2)
+    with pytest.raises(UsageError, match="3 samples are left"):
+        ted([task], k=4)
+    with pytest.raises(UsageError, match="task 0: 1 samples, but 2"):
+        ted([TedTask([1], [[1]], [True, False])])
+
+
+@given(
+    st.lists(
+        st.tuples(tokens, st.lists(st.tuples(tokens, st.booleans()), max_size=7)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(-1, 4),
+    st.booleans(),
+)
+def test_ted_equals_the_steps_of_the_authors_script(tasks, tau, dedup):
+    """Their loop over lines: skip what was handled, skip what is near, score what is left."""
+    handled = []
+    for i, (greedy, samples) in enumerate(tasks):
+        for sample, ok in samples:
+            if dedup and (i, sample) in [h[:2] for h in handled]:
+                continue
+            if edit_distance_plain(greedy[:100], sample[: len(greedy[:100])]) <= tau:
+                continue
+            handled.append((i, sample, ok))
+    alive = {i for i, _, _ in handled}
+    rates = [np.mean([ok for j, _, ok in handled if j == i]) for i in alive]
+    expected = float(np.mean(rates)) * len(alive) / len(tasks) if alive else 0.0
+    given_ = [TedTask(g, [s for s, _ in rows], [ok for _, ok in rows]) for g, rows in tasks]
+    assert ted(given_, tau, dedup) == pytest.approx(expected)
+
+
+def test_the_comieval_report():
+    g, far = [1, 2, 3, 4, 5], [9, 8, 7, 6, 9]
+    clean_tasks = [TedTask(g, [far, [7] * 5], [True, False])] * 2
+    leaked = [TedTask(g, [g, [7] * 5], [True, False]), TedTask(g, [g, g], [True, True])]
+    row, mild = comieval(clean_tasks, {("full", 20): leaked, ("lora", 1): clean_tasks})
+    assert (row.method, row.repeats) == ("full", 20)
+    assert (row.contaminated, row.clean, row.clean_corrected) == (0.75, 0.5, 0.5)
+    assert (row.corrected, row.mitigation) == (0.0, 0.0)  # overshoots: further off than before
+    assert math.isnan(mild.mitigation)
+    with pytest.raises(UsageError, match="1 tasks, but the clean model has 2"):
+        comieval(clean_tasks, {("full", 1): leaked[:1]})
+
+
 def test_mitigation():
     assert mitigation(0.9, 0.3, 0.3) == 1.0
     assert mitigation(0.9, 0.6, 0.3) == pytest.approx(0.5)
@@ -167,6 +239,120 @@ def test_the_authors_file_format(tmp_path):
         path.write_text(json.dumps(record) + "\n" + bad)
         with pytest.raises(DataError, match=said):
             read_detcon(path, list)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"label": "0"}, "label must be 0, 1"),
+        ({"greedy_ids": [1]}, "both or neither"),
+        ({"greedy_ids": [1.5], "sample_ids": [[1]]}, "whole numbers"),
+        ({"samples": [1]}, "samples must be texts"),
+    ],
+)
+def test_the_authors_file_format_refuses(tmp_path, bad, said):
+    path = tmp_path / "detcon.jsonl"
+    path.write_text(json.dumps({"greedy_sample": "a", "samples": ["a"]} | bad))
+    with pytest.raises(DataError, match=f"line 1: .*{said}"):
+        read_detcon(path, list)
+
+
+def test_a_detcon_file_is_detected(tmp_path):
+    """From the authors' fields to accuracy and AUC, token ids taken as they are."""
+    long = list(range(30))
+    records = [
+        {"DETCON_id": i, "model_name": "m", "label": int(i < 2), "greedy_ids": long,
+         "sample_ids": [long if i < 2 else edited(30, 9), edited(30, 12)]}
+        for i in range(5)
+    ]  # fmt: skip
+    path = tmp_path / "detcon.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)))
+    read = read_detcon(path, list)
+    assert [r["id"] for r in read] == list("01234")
+    assert {r["model_name"] for r in read} == {"m"}
+    report = CDD().of((r["greedy"], r["samples"]) for r in read)
+    found = detection(report.peaks, [r["label"] for r in read])
+    assert (found.accuracy, found.auc) == (1.0, 1.0)
+    assert report.contamination_ratio == pytest.approx(0.4)
+
+
+def test_special_tokens_count_and_an_empty_answer_stays_missing():
+    """19 words and an opening token are 20: one edit in twenty is within 5 %."""
+    from tiny import WORDS, make_tokenizer
+
+    greedy = " ".join(WORDS[:19])
+    near = " ".join([WORDS[20], *WORDS[1:19]])
+    answers = itertools.cycle([greedy, near])
+
+    def flags(tokenizer):
+        cdd = CDD(n=1)
+        return cdd.audit(lambda prompt: next(answers), tokenizer, ["p"]).peaks.tolist()
+
+    assert flags(make_tokenizer(bos=True)) == [1.0]
+    assert flags(make_tokenizer()) == [0.0]
+    assert flags(str.split) == [0.0]
+    silent = CDD(n=2).audit(lambda prompt: "", make_tokenizer(bos=True), ["p"])
+    assert silent.missing == (0,)
+
+
+def test_local_models_add_their_own_special_tokens():
+    from tiny import make_tiny_llama
+
+    from byheart.core.local import LocalModel
+
+    model = LocalModel(*make_tiny_llama(bos=True), device="cpu")
+    assert model.tokenise("the fox") == [1, *model.encode("the fox")]
+    assert model.facts().tokenise("the fox") == model.tokenise("the fox")
+    assert SuffixModel().tokenise("a b") == SuffixModel().encode("a b")
+
+
+def test_a_module_is_audited_with_its_tokenizer():
+    from tiny import make_tiny_llama
+
+    module, tokenizer = make_tiny_llama()
+    cdd = CDD(n=3, max_tokens=8, temperature=1e-4)  # so cold that samples are greedy
+    report = cdd.audit(module, tokenizer, ["the quick brown", "a lazy dog"], seed=1)
+    assert report.peaks.tolist() == [1.0, 1.0]
+    for wrong in ("one text", []):
+        with pytest.raises(UsageError, match="prompts must be a list"):
+            cdd.audit(module, tokenizer, wrong)
+    with pytest.raises(UsageError, match="tokenizer must have encode"):
+        cdd.audit(str.upper, 3, ["p"])
+    with pytest.raises(UsageError, match="write audit"):
+        cdd.audit(module)
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"alpha": 2}, {"xi": 1}, {"n": 0}, {"temperature": 0}, {"max_tokens": 0}]
+)
+def test_cdd_refuses_settings_out_of_range(knobs):
+    with pytest.raises(UsageError):
+        CDD(**knobs)
+
+
+def test_closed_form_on_a_trained_model():
+    """White box: at alpha 0 the expected peak is the product of the temperature-T probabilities of
+    the greedy tokens, the end token included."""
+    import torch
+
+    from byheart.papers._tinygpt import TinyGPT, fit, generate
+
+    torch.set_num_threads(1)
+    documents = [[2, 3, 4, 5, 1], [2, 3, 5, 4, 5, 1], [2, 4, 4, 1], [2, 5, 1]] * 8
+    model = TinyGPT(6, layers=1, width=16, heads=2, context=12, seed=0)
+    fit(model, documents, epochs=25, lr=1e-2, batch=8)
+    temperature, n, prompt = 0.8, 4000, [2, 3]
+    (greedy,) = generate(model, [prompt], max_new=8)[0]
+    assert len(greedy) < 8  # it ended by itself
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt + greedy]))[0, len(prompt) - 1 :]
+    p = (logits / temperature).softmax(-1)
+    steps = [*greedy, 1]
+    expected = math.prod(float(p[t, token]) for t, token in enumerate(steps))
+    assert 0.05 < expected < 0.95
+    drawn = generate(model, [prompt], max_new=8, temperature=temperature, n=n, seed=3)[0]
+    value = peakedness(greedy, drawn, alpha=0.0).value
+    assert value == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
 
 
 def test_fit_predict_flags_a_reciting_model():
@@ -202,6 +388,60 @@ def test_a_silent_model_gives_no_finding_and_no_crash():
     rows = drive(audit, CallableModel(lambda p: ""), limit=4)
     assert all(r.values["peak"] is None for r in rows)
     assert all("peak" not in f.name for f in audit.findings(rows))
+
+
+def test_questions_of_a_benchmark_are_asked_as_a_chat_where_there_is_nothing_else(tmp_path):
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{i}?", "answer": "it"}) for i in range(4)))
+    endpoint = Facts(capabilities=frozenset({"sample", "score"}), chat=True, raw=False)
+
+    def first_asks(audit, facts):
+        return next(audit.ask(audit.probes(limit=1)[0], facts))
+
+    asks = first_asks(OutputDistribution(benchmark=path), endpoint)
+    assert [type(a.prompt) for a in asks] == [tuple, tuple]  # and no score: it tells none of a chat
+    assert asks[0].prompt[0][0] == "user"
+    assert [type(a).__name__ for a in first_asks(OutputDistribution(), endpoint)][-1] == "Score"
+    local = Facts(chat=True, raw=True, own_tokens=True)
+    assert first_asks(OutputDistribution(benchmark=path), local)[2].text == " it"
+    asks = first_asks(OutputDistribution(benchmark=path, chat=True), local)
+    assert (asks[2].context, asks[2].text) == (asks[0].prompt, "it")
+
+
+def test_the_task_of_inspect_ai(tmp_path):
+    """Peak, detection by label, pass@1 and TED of a model whose answers are known."""
+    import inspect_ai
+    from inspect_ai.dataset import Sample as Item
+
+    from byheart.audits.output_distribution import cdd_task
+    from byheart.core.provider import as_inspect_model
+
+    said = itertools.count()
+    known = " ".join(f"w{i}" for i in range(30))
+
+    def answer(prompt):
+        question = prompt[-1][1]
+        if question == "silent":
+            return ""
+        if question == "known":
+            return known
+        return " ".join(f"{next(said)}-{i}" for i in range(30))
+
+    items = [
+        Item(id=q, input=q, target=known, metadata={"label": q == "known"})
+        for q in ("known", "new", "other", "silent")
+    ]
+    task = cdd_task(items, n=4, passes=lambda a, target: a == target)
+    (log,) = inspect_ai.eval(
+        task, model=as_inspect_model(CallableModel(answer)), display="none",
+        log_dir=str(tmp_path), log_level="error",
+    )  # fmt: skip
+    assert log.status == "success"
+    metrics = {k: m.value for k, m in log.results.scores[0].metrics.items()}
+    assert metrics["contamination_ratio"] == pytest.approx(1 / 3)  # the silent one is not counted
+    assert metrics["mean_peak"] == pytest.approx(1 / 3)
+    assert (metrics["auc"], metrics["f1"]) == (1.0, 1.0)
+    assert (metrics["pass"], metrics["ted"]) == (pytest.approx(1 / 3), 0.0)
 
 
 def test_an_own_benchmark(tmp_path):

@@ -1,4 +1,4 @@
-"""CDD and TED: what a model's output distribution says of contamination, as plain functions.
+"""CDD: what a model's output distribution says of contamination, as plain functions.
 
 Source: Dong et al., "Generalization or Memorization: Data Contamination and Trustworthy Evaluation
 for Large Language Models", arXiv 2402.15938; constants as in the authors' scripts.
@@ -6,29 +6,24 @@ for Large Language Models", arXiv 2402.15938; constants as in the authors' scrip
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from byheart.audits._edit_distance import edit_distances
-from byheart.core.errors import DataError, UsageError
+from byheart.core.errors import UsageError
 
 __all__ = [
     "CDD",
     "CDDReport",
     "Detection",
     "Peak",
-    "TedTask",
     "clean",
     "detection",
-    "mitigation",
     "peakedness",
-    "read_detcon",
-    "ted",
+    "tokens_of",
 ]
 
 
@@ -51,18 +46,41 @@ class Peak:
         return self.value > xi
 
 
-def clean(text: str) -> str:
-    """An answer without what often follows it: three newlines and on, or a code fence and on.
+def clean(text: str, entry: str | None = None) -> str:
+    """An answer without what often follows it: three newlines and on, or else a code fence and on.
 
     A text that *begins* with a fence keeps what the fence holds (the authors' script empties it,
     which makes all samples agree: a false alarm).
+
+    Args:
+        text: The answer.
+        entry: Name of the function that was asked for: an answer that repeats the prompt loses all
+            up to the end of that function's docstring.
     """
     text = text.strip()
+    if entry and (start := text.find(f"def {entry}(")) >= 0:
+        text = _behind_docstring(text[start:])
     if "\n\n\n" in text:
-        return text.split("\n\n\n", 1)[0].strip()
+        return text.split("\n\n\n", 1)[0]
     if text.startswith("```"):
         text = text.partition("\n")[2]
-    return text.split("```", 1)[0].strip()
+    return text.split("```", 1)[0]
+
+
+def _behind_docstring(code: str) -> str:
+    """A function's code behind its docstring; behind its first line if it has none."""
+    body = code.partition("\n")[2]
+    for quote in ('"""', "'''"):
+        head, found, rest = body.partition(quote)
+        if found and not head.strip(" \tru"):
+            return rest.partition(quote)[2].lstrip("\n")
+    return body
+
+
+def tokens_of(text: str, tokenise: Callable[[str], Sequence[int]]) -> list[int]:
+    """Token ids of a text, special tokens included where `tokenise` adds them; none of an empty
+    text: a missing answer must not agree with another by its opening token."""
+    return list(tokenise(text)) if text.strip() else []
 
 
 def peakedness(
@@ -81,7 +99,7 @@ def peakedness(
 
     Raises:
         UsageError: No samples, an empty greedy answer, or only empty samples (they are missing
-            answers, not agreement).
+            answers, not agreement). One empty sample among others counts as a distant one.
 
     >>> peakedness([1, 2, 3], [[1, 2, 3], [1, 2, 4]], alpha=0.0).value
     0.5
@@ -92,8 +110,9 @@ def peakedness(
         raise UsageError("there are no samples: a peak cannot be told")
     if len(greedy) == 0 or not any(len(s) for s in samples):
         raise UsageError("the greedy answer or all samples are empty: count the item as missing")
-    reference = list(greedy[:max_tokens])
-    cut = [list(s[:max_tokens]) for s in samples]
+    if max_tokens < 1:
+        raise UsageError(f"max_tokens must be at least 1, got {max_tokens}")
+    reference, cut = greedy[:max_tokens], [s[:max_tokens] for s in samples]
     length = max(map(len, [reference, *cut]))
     distances = edit_distances(reference, cut)
     return Peak(float(np.mean(distances <= alpha * length)), distances, length)
@@ -159,6 +178,9 @@ class CDD:
         temperature: Of the samples (0.8).
         max_tokens: Tokens compared (100).
 
+    Raises:
+        UsageError: A setting out of its range.
+
     `CDD.real_world()` asks about a whole benchmark instead: alpha 0, xi 0.2.
     """
 
@@ -168,35 +190,65 @@ class CDD:
     temperature: float = 0.8
     max_tokens: int = 100
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1 or not 0 <= self.xi < 1:
+            raise UsageError(
+                f"alpha must lie in [0, 1] and xi in [0, 1), got {self.alpha}, {self.xi}"
+            )
+        if self.n < 1 or self.max_tokens < 1 or not self.temperature > 0:
+            raise UsageError(
+                "n and max_tokens must be at least 1 and temperature above 0, got "
+                f"{self.n}, {self.max_tokens}, {self.temperature}"
+            )
+
     @classmethod
     def real_world(cls, n: int = 50) -> CDD:
         """The paper's setting for "is this benchmark contaminated?"."""
         return cls(alpha=0.0, xi=0.2, n=n)
 
-    def audit(self, model: Any, prompts: Sequence[Any], *, seed: int = 0) -> CDDReport:
-        """Sample the model and report.
+    @overload
+    def audit(self, model: Any, prompts: Sequence[Any], /, *, seed: int = 0) -> CDDReport: ...
+    @overload
+    def audit(
+        self, model: Any, tokenizer: Any, prompts: Sequence[Any], /, *, seed: int = 0
+    ) -> CDDReport: ...
+    def audit(self, model: Any, *given: Any, seed: int = 0) -> CDDReport:
+        """Sample the model and report: ``audit(model, prompts)``, or with a tokenizer between them.
+
+        Answers are cleaned, tokenised (the tokenizer's default special tokens included), cut to
+        `max_tokens`, and compared, in this order. So many tokens are generated, too.
 
         Args:
             model: What `byheart.load` takes.
-            prompts: Texts or chats.
+            *given: A tokenizer of transformers, or a function from text to ids; left out or None,
+                the model's own, or one number a word where it shows none. Last the prompts: texts
+                or chats.
             seed: Of the samples.
+
+        Raises:
+            UsageError: No prompts, or one text where a list of them belongs.
         """
         from byheart.core.ask import Sample
         from byheart.core.model import load
 
-        loaded = load(model)
+        if not 1 <= len(given) <= 2:
+            raise UsageError("write audit(model, prompts) or audit(model, tokenizer, prompts)")
+        tokenizer, prompts = given if len(given) == 2 else (None, given[0])
+        if isinstance(prompts, str) or len(prompts) == 0:
+            raise UsageError(f"prompts must be a list of at least one prompt, got {prompts!r}")
+        module = hasattr(model, "named_parameters")
+        loaded = load(model, tokenizer=tokenizer) if module else load(model)
+        tokenise = _tokeniser(tokenizer) if tokenizer is not None else loaded.tokenise
         asks = [Sample(p, max_tokens=self.max_tokens) for p in prompts] + [
             Sample(p, n=self.n, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed)
             for p in prompts
         ]
-        replies = loaded.sample(asks)
+        replies = [
+            [tokens_of(clean(c.text), tokenise) for c in completions]
+            for completions in loaded.sample(asks)
+        ]
         greedy, sampled = replies[: len(prompts)], replies[len(prompts) :]
-        return self.of(
-            [
-                (loaded.encode(clean(g[0].text)), [loaded.encode(clean(c.text)) for c in s])
-                for g, s in zip(greedy, sampled, strict=True)
-            ]
-        )
+        return self.of([(g[0], s) for g, s in zip(greedy, sampled, strict=True)])
 
     def fit_predict(self, model: Any, prompts: Sequence[Any], *, seed: int = 0) -> np.ndarray:
         """`[N]` flags, as an outlier detector of scikit-learn gives them (True = contaminated)."""
@@ -225,106 +277,17 @@ class CDD:
         )
 
 
-@dataclass(frozen=True)
-class TedTask:
-    """One task for `ted`: greedy token ids, sample token ids, and which samples passed."""
-
-    greedy: Sequence[int]
-    samples: Sequence[Sequence[int]]
-    passed: Sequence[bool]
-
-
-def ted(tasks: Sequence[TedTask], tau: int = 2, dedup: bool = True, max_tokens: int = 100) -> float:
-    """pass@1 after taking away the peak and the repeats.
-
-    For every sample of a task, in order: skip it if an identical one was kept; skip it if its
-    distance to the greedy answer (both cut to the greedy answer's length, at most `max_tokens`) is
-    at most `tau`; else keep it. The score is the mean pass rate of tasks with survivors, times
-    their share: a task that is emptied counts 0.
-
-    Args:
-        tasks: The tasks.
-        tau: 2 in the paper; -1 keeps the peak.
-        dedup: Whether repeats are removed.
-        max_tokens: Greedy tokens compared (100 in the authors' script).
-
-    Raises:
-        UsageError: No tasks, or samples and verdicts of different number.
-    """
-    if not tasks:
-        raise UsageError("there are no tasks")
-    rates = []
-    for t in tasks:
-        if len(t.samples) != len(t.passed):
-            raise UsageError(f"{len(t.samples)} samples, but {len(t.passed)} verdicts")
-        reference = list(t.greedy[:max_tokens])
-        distances = edit_distances(reference, [list(s[: len(reference)]) for s in t.samples])
-        kept: set[tuple[int, ...]] = set()
-        passed = []
-        for sample, ok, d in zip(t.samples, t.passed, distances, strict=True):
-            if (dedup and tuple(sample) in kept) or d <= tau:
-                continue
-            kept.add(tuple(sample))
-            passed.append(bool(ok))
-        rates.append(float(np.mean(passed)) if passed else None)
-    alive = [r for r in rates if r is not None]
-    return float(np.mean(alive)) * len(alive) / len(tasks) if alive else 0.0
-
-
-def mitigation(contaminated: float, corrected: float, clean_score: float) -> float:
-    """Share of the inflation that was removed: 1 - |corrected - clean| / |contaminated - clean|,
-    at least 0; NaN where there was no inflation."""
-    inflation = abs(contaminated - clean_score)
-    if inflation == 0:
-        return float("nan")
-    return max(0.0, 1 - abs(corrected - clean_score) / inflation)
-
-
-def read_detcon(
-    path: str | Path, encode: Callable[[str], Sequence[int]]
-) -> list[Mapping[str, Any]]:
-    """Read a JSON-lines file in the authors' format.
-
-    Fields: ``prompt``, ``greedy_sample``, ``samples``; optional ``id``, ``label``, ``greedy_ids``,
-    ``sample_ids``. Texts are cleaned and encoded with `encode`.
-
-    Returns:
-        Records with ``id``, ``prompt``, ``greedy`` (ids), ``samples`` (ids) and ``label``.
-
-    Raises:
-        DataError: Names the file, the line and the field.
-    """
-    out = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: expected an object")
-        greedy, samples = record.get("greedy_sample"), record.get("samples")
-        if isinstance(greedy, list) and len(greedy) == 1:
-            greedy = greedy[0]
-        if not isinstance(greedy, str) or not isinstance(samples, list) or not samples:
-            raise DataError(f"{where}: needs greedy_sample (text) and samples (a list of texts)")
-        if not all(isinstance(s, str) for s in samples):
-            raise DataError(f"{where}: samples must be texts")
-        out.append(
-            {
-                "id": str(record.get("id", record.get("DETCON_id", number))),
-                "prompt": str(record.get("prompt", "")),
-                "greedy": record.get("greedy_ids") or list(encode(clean(greedy))),
-                "samples": record.get("sample_ids") or [list(encode(clean(s))) for s in samples],
-                "label": record.get("label"),
-            }
+def _tokeniser(tokenizer: Any, special: bool = True) -> Callable[[str], Sequence[int]]:
+    """Text to ids: a tokenizer's ``encode`` (special tokens by its default), or a function."""
+    encode = getattr(tokenizer, "encode", tokenizer)
+    if not callable(encode):
+        raise UsageError(
+            f"tokenizer must have encode or be a function from text to ids, got {tokenizer!r}"
         )
-    if not out:
-        raise DataError(f"{path} holds no records")
-    return out
+    bare = not special and hasattr(tokenizer, "num_special_tokens_to_add")
+
+    def ids(text: str) -> Sequence[int]:
+        found = encode(text, add_special_tokens=False) if bare else encode(text)
+        return getattr(found, "ids", found)  # a tokenizer of tokenizers returns an Encoding
+
+    return ids

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from byheart.core.errors import UsageError, need
 __all__ = ["edit_distance", "edit_distance_plain", "edit_distances"]
 
 
-def edit_distance(a: Sequence[int], b: Sequence[int], cutoff: float | None = None) -> int:
+def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable], cutoff: float | None = None) -> int:
     """Levenshtein distance (unit costs) of two token sequences.
 
     Args:
-        a: Token ids.
+        a: Token ids: a list, an array or a tensor (or a text, for its characters).
         b: Token ids.
         cutoff: Distances above it need not be exact: any number above the cutoff may come back.
 
@@ -26,17 +27,27 @@ def edit_distance(a: Sequence[int], b: Sequence[int], cutoff: float | None = Non
     limit = None if cutoff is None else int(cutoff)
     if limit is not None and limit < 0:
         raise UsageError(f"cutoff must not be negative, got {cutoff}")
-    return int(distance(list(a), list(b), score_cutoff=limit))
+    # numbered afresh: rapidfuzz compares hashes, and 0 and 2**61 - 1 have the same one
+    number: dict[Hashable, int] = {}
+    x, y = ([number.setdefault(t, len(number)) for t in _plain(side)] for side in (a, b))
+    return int(distance(x, y, score_cutoff=limit))
+
+
+def _plain(tokens: Any) -> Sequence[Hashable]:
+    """Tokens as Python objects: the entries of a tensor are hashed by identity, not by value."""
+    return tokens.tolist() if hasattr(tokens, "tolist") else tokens
 
 
 def edit_distances(
-    reference: Sequence[int], samples: Sequence[Sequence[int]], cutoff: float | None = None
+    reference: Sequence[Hashable],
+    samples: Sequence[Sequence[Hashable]],
+    cutoff: float | None = None,
 ) -> np.ndarray:
     """`[n]` distances of every sample to the reference."""
     return np.array([edit_distance(reference, s, cutoff) for s in samples], dtype=int)
 
 
-def edit_distance_plain(a: Sequence[int], b: Sequence[int]) -> int:
+def edit_distance_plain(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     """The same by the textbook recurrence, d(i, j) = min(d(i-1, j) + 1, d(i, j-1) + 1,
     d(i-1, j-1) + [a_i != b_j]): the documentation of the fast one."""
     row = list(range(len(b) + 1))

@@ -1,7 +1,8 @@
 """Contamination seen in the output distribution (CDD), and a score without it (TED).
 
 Sampled answers to a prompt the model was trained on crowd around its greedy answer. CDD flags an
-item whose outputs are peaked; TED takes the peak and the repeats out of a score. Both see nothing
+item whose outputs are peaked; TED takes the peak and the repeats out of a score. `cdd_task` is CDD
+over a dataset of inspect_ai. Both see nothing
 until recall is verbatim (Sela, arXiv 2603.03203), so perplexity and Min-20 % of the reference
 answers stand beside them on the same items.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,38 +21,58 @@ from byheart.audits._cdd import (
     CDDReport,
     Detection,
     Peak,
-    TedTask,
     clean,
     detection,
-    mitigation,
     peakedness,
-    read_detcon,
-    ted,
+    tokens_of,
 )
+from byheart.audits._detcon import read_detcon
 from byheart.audits._edit_distance import edit_distance, edit_distance_plain, edit_distances
-from byheart.core.ask import Ask, Facts, Sample, Score, Scored
+from byheart.audits._ted import ComiEval, TedTask, comieval, mitigation, pass_at_k, ted
+from byheart.core.ask import Ask, Facts, Prompt, Sample, Score, Scored
 from byheart.core.audit import Audit, Conversation, Planting, Probe, Row
-from byheart.core.errors import UsageError
+from byheart.core.errors import UsageError, need
 from byheart.core.finding import Evidence, Finding
 from byheart.data.contamination import FAMOUS, Item, invent, read_items
+
+if TYPE_CHECKING:
+    from byheart.audits._cdd_task import cdd, cdd_task, peak
 
 __all__ = [
     "CDD",
     "CDDReport",
+    "ComiEval",
     "Detection",
     "OutputDistribution",
     "Peak",
     "TedTask",
+    "cdd",
+    "cdd_task",
     "clean",
+    "comieval",
     "detection",
     "edit_distance",
     "edit_distance_plain",
     "edit_distances",
     "mitigation",
+    "pass_at_k",
+    "peak",
     "peakedness",
     "read_detcon",
     "ted",
 ]
+
+_LAZY = ("cdd", "cdd_task", "peak")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        need("inspect_ai", "audit")
+        from byheart.audits import _cdd_task
+
+        return getattr(_cdd_task, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 LIMIT = "CDD sees nothing until recall is verbatim: no peak is no proof of a clean model"
 _LEAST_TOKENS = 8
@@ -76,6 +97,8 @@ class OutputDistribution(Audit):
             than its reference.
         mode: ``"item"``, or ``"benchmark"``: the paper's real-world setting, alpha 0 and xi 0.2.
         tau: TED drops samples within this distance of the greedy answer (2).
+        chat: Ask questions as a user's message instead of letting the model continue them. None
+            does so for a benchmark on a model that takes nothing but chats.
     """
 
     benchmark: Any = None
@@ -87,6 +110,7 @@ class OutputDistribution(Audit):
     max_tokens: int = 100
     mode: str = "item"
     tau: int = 2
+    chat: bool | None = None
     seen_items: tuple[Item, ...] = field(default=(), repr=False)
     fresh_items: tuple[Item, ...] = field(default=(), repr=False)
 
@@ -149,20 +173,22 @@ class OutputDistribution(Audit):
     def ask(self, probe: Probe, facts: Facts) -> Conversation:
         want = len(facts.encode(" " + probe.target)) + 2 if probe.target else self.max_tokens
         room = max(_LEAST_TOKENS, min(self.max_tokens, want))
+        prompt, answer = self._prompt(probe, facts)
         asks: list[Ask] = [
-            Sample(probe.prompt, max_tokens=room),
-            Sample(
-                probe.prompt, n=self.samples, temperature=self.temperature, max_tokens=room, seed=1
-            ),
+            Sample(prompt, max_tokens=room),
+            Sample(prompt, n=self.samples, temperature=self.temperature, max_tokens=room, seed=1),
         ]
         scoring = "score" in facts.capabilities and bool(probe.target)
+        if not isinstance(prompt, str) and not facts.own_tokens:
+            scoring = False  # endpoints tell the log-probabilities of plain text only
         if scoring:
-            asks.append(Score(" " + probe.target, probe.prompt))
+            asks.append(Score(answer, prompt))
         replies = yield asks
         greedy, sampled = replies[0][0], replies[1]  # type: ignore[index]
-        ids = list(facts.encode(clean(greedy.text)))
-        drawn = [list(facts.encode(clean(c.text))) for c in sampled]  # type: ignore[union-attr]
-        present = [d for d in drawn if d]
+        texts = [clean(c.text) for c in sampled]  # type: ignore[union-attr]
+        whole = facts.tokenise or facts.encode
+        ids = tokens_of(clean(greedy.text), whole)
+        present = [d for t in texts if (d := tokens_of(t, whole))]
         values: dict[str, float | None] = {"peak": None, "flagged": None, "verbatim": None}
         note = "no answer"
         if ids and present:
@@ -176,7 +202,9 @@ class OutputDistribution(Audit):
             if peak.length < 20:
                 note += "; short answers are always peaked"
         if probe.target:
+            # without special tokens from here on: they would make short answers alike
             reference = list(facts.encode(clean(probe.target)))
+            ids, *drawn = (tokens_of(t, facts.encode) for t in (clean(greedy.text), *texts))
             values["verbatim"] = _agreement(reference, ids)
             passed = [_agreement(reference, d) >= _MATCH for d in drawn]
             values["pass"] = float(np.mean(passed))
@@ -190,6 +218,13 @@ class OutputDistribution(Audit):
             probe.id, probe.arm, probe.prompt, probe.target, greedy.text, values["peak"], note
         )
         return Row(probe.id, probe.arm, values, probe.pair, evidence, dict(probe.meta))
+
+    def _prompt(self, probe: Probe, facts: Facts) -> tuple[Prompt, str]:
+        """What the model is asked, and the reference answer as it would follow."""
+        only_chats = self.benchmark is not None and facts.chat and not facts.raw
+        if only_chats if self.chat is None else self.chat and facts.chat:
+            return (("user", probe.prompt),), probe.target
+        return probe.prompt, " " + probe.target
 
     def findings(self, rows: Sequence[Row], *, seed: int = 0) -> list[Finding]:
         likelihood = (
@@ -284,7 +319,7 @@ class OutputDistribution(Audit):
         planted, held, fresh = drawn[:n], drawn[n : 2 * n], drawn[2 * n :]
         knobs: dict[str, Any] = {
             "samples": self.samples, "temperature": self.temperature, "alpha": self.alpha,
-            "xi": self.xi, "max_tokens": self.max_tokens, "mode": self.mode, "tau": self.tau,
+            "xi": self.xi, "max_tokens": self.max_tokens, "mode": self.mode, "tau": self.tau, "chat": self.chat,
         }  # fmt: skip
         return Planting(
             OutputDistribution(seen_items=tuple(planted), fresh_items=tuple(fresh), **knobs),
