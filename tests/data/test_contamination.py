@@ -1,11 +1,12 @@
 """Items whose contamination is known."""
 
 import json
+import re
 
 import pytest
 
 from byheart.core.errors import DataError, UsageError
-from byheart.data.contamination import FAMOUS, invent, leak, read_items, variant
+from byheart.data.contamination import FAMOUS, Item, invent, leak, read_items, variant
 
 
 def test_invented_items_are_drawn_anew_with_every_seed_and_are_long_enough():
@@ -26,15 +27,41 @@ def test_a_split_leaks_half_as_often_as_asked_and_labels_it():
     assert leak(items, 0).train == ()
 
 
-def test_a_variant_is_near_but_not_the_item():
-    item = invent(1, seed=5)[0]
+def test_a_variant_has_other_names_and_numbers_and_the_same_rest():
+    item = Item(
+        "q",
+        "Janet has 16 eggs; on Monday Janet sells 3 to Tom. How many are left?",
+        "Janet has 16 - 3 = 13 eggs. Tom, said Janet, has three.",
+    )
     other = variant(item, seed=1)
-    assert other.answer != item.answer
-    assert len(other.answer.split()) == len(item.answer.split())
-    same = sum(a == b for a, b in zip(item.answer.split(), other.answer.split(), strict=True))
-    assert same >= 0.5 * len(item.answer.split())
-    split = leak([item, invent(2, seed=6)[1]], 1, variants=True)
-    assert all(i.id.endswith("-variant") for i in split.train)
+    for old in ("Janet", "Tom", "16", "3", "three"):
+        assert not re.search(rf"\b{old}\b", f"{other.question} {other.answer}"), old
+    assert "Monday" in other.question
+    janet = other.question.split()[0]
+    assert other.answer.startswith(f"{janet} has ")  # the same one everywhere
+    assert other.answer.count(janet) == item.answer.count("Janet")
+    blank = re.compile(r"\b(Janet|Tom|three|\d+)\b")
+    kept = [w for w in blank.split(item.question)[::2] if w.strip(" ;.,")]
+    assert all(part in other.question for part in kept)
+    assert other == variant(item, seed=1) != variant(item, seed=2)
+    with pytest.raises(DataError, match="neither names nor numbers"):
+        variant(Item("q", "is it so?", "it is so"))
+
+
+def test_every_invented_item_has_a_variant_near_it():
+    for item in invent(200, seed=5):
+        other = variant(item, seed=1)
+        assert (other.question, other.answer) != (item.question, item.answer)
+        words, new = item.answer.split(), other.answer.split()
+        assert len(words) == len(new)
+        assert sum(a == b for a, b in zip(words, new, strict=True)) >= 0.5 * len(words)
+    items = invent(6, seed=6)
+    split = leak(items, 2, variants=True, other=invent(5, seed=7))
+    assert len(split.train) == 3 * 2 + 5
+    leaked = [i for i in split.train if i.id.endswith("-variant")]
+    assert len({i.id for i in leaked}) == 3
+    assert not {i.question + i.answer for i in leaked} & {i.question + i.answer for i in items}
+    assert sum(bool(i.label) for i in split.test) == 3
 
 
 def test_famous_openings_are_free_form():
@@ -50,6 +77,7 @@ def test_reading_a_benchmark_names_the_line(tmp_path):
         ("[1]", "line 2: expected an object"),
         ('{"answer": "a"}', "line 2: needs a question"),
         ('{"question": "q", "answer": 3}', "line 2: answer must be text"),
+        ('{"question": "q", "label": "no"}', "line 2: label must be 0, 1"),
         ('{"question": "q", "id": "line-1"}', "ids are not unique"),
     ):
         path.write_text(f"{good}\n{bad}\n")

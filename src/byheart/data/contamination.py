@@ -7,6 +7,8 @@ from a grammar. No model has read it, and nothing but training tells leaked item
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +16,21 @@ from pathlib import Path
 import numpy as np
 
 from byheart.core.errors import DataError, UsageError
-from byheart.data.canaries import canaries
+from byheart.data.canaries import _LISTS, canaries
 
-__all__ = ["FAMOUS", "Item", "LeakedSplit", "invent", "leak", "read_items", "variant"]
+__all__ = [
+    "FAMOUS",
+    "REPEATS",
+    "Item",
+    "LeakedSplit",
+    "invent",
+    "leak",
+    "read_items",
+    "variant",
+]
+
+REPEATS = (0, 1, 2, 5, 10, 20)
+"""How often a leaked item occurs in training, in the experiments that are like the paper's."""
 
 FAMOUS: tuple[tuple[str, str], ...] = (
     ("We hold these truths to be self-evident, that all men are created equal,",
@@ -93,15 +107,63 @@ def _prose(n: int, seed: int, words: int) -> list[str]:
     return [" ".join(t.split()[:words]) for t in canaries(seed=seed, n=n, words=2 * words)]
 
 
+_HEADS, _TAILS = _LISTS["head"], _LISTS["tail"]
+_NAME = re.compile(r"(?<=[a-z,;:] )[A-Z][a-z]+\b")
+_TOWN = re.compile(rf"\b(?:{'|'.join(_HEADS)})(?:{'|'.join(_TAILS)})\b")
+_NO_NAMES = frozenset(
+    w for time in _LISTS["time"] for w in time.replace("_", " ").split() if w[0].isupper()
+)
+"""Months, days and feasts are capitalised, and name nobody."""
+
+
 def variant(item: Item, *, seed: int = 0) -> Item:
-    """The item with another beginning of its answer and every number changed: implicit
-    contamination leaks this instead of the item itself."""
-    rng = np.random.default_rng([seed, len(item.answer)])
-    words = item.answer.split()
-    swapped = [str(int(rng.integers(2, 90))) if w.strip(".,").isdigit() else w for w in words]
-    for at in rng.choice(len(swapped), size=max(1, len(swapped) // 6), replace=False):
-        swapped[at] = swapped[at][::-1].lower() if len(swapped[at]) > 3 else swapped[at]
-    return replace(item, id=f"{item.id}-variant", answer=" ".join(swapped))
+    """The item with its names and numbers changed, the same one always to the same other one.
+
+    Implicit contamination leaks this instead of the item itself. Numbers are digits and number
+    words; names are words that are capitalised within a sentence, and the towns and persons of
+    invented items.
+
+    Raises:
+        DataError: The item holds neither names nor numbers.
+    """
+    whole = f"{item.question} {item.answer}"
+    rng = np.random.default_rng([seed, zlib.crc32(whole.encode())])
+    names = {*_NAME.findall(whole), *_TOWN.findall(whole)} - _NO_NAMES
+    kinds = {
+        "digits": r"\d+",
+        "name": "|".join(sorted(names)) or "(?!)",
+        "number": f"(?i:{'|'.join(_LISTS['number'])})",
+        "person": f"(?i:{'|'.join(_LISTS['person'])})",
+    }
+    pattern = re.compile("|".join(rf"\b(?P<{k}>{words})\b" for k, words in kinds.items()))
+    other: dict[str, str] = {}
+
+    def swap(match: re.Match[str]) -> str:
+        old = match.group()
+        key = old.lower()
+        while other.setdefault(key, key) == key:
+            new = _drawn(str(match.lastgroup), old, rng)
+            if new not in other.values() or match.lastgroup in ("digits", "number"):
+                other[key] = new  # two persons stay two persons
+        new = other[key]
+        return new[0].upper() + new[1:] if old[0].isupper() else new
+
+    question, answer = (pattern.sub(swap, text) for text in (item.question, item.answer))
+    if (question, answer) == (item.question, item.answer):
+        raise DataError(
+            f"item {item.id!r} holds neither names nor numbers to change; write its variant by hand"
+        )
+    return replace(item, id=f"{item.id}-variant", question=question, answer=answer)
+
+
+def _drawn(kind: str, old: str, rng: np.random.Generator) -> str:
+    """Something else of the same kind; a number of as many digits."""
+    if kind == "digits":
+        first = 0 if len(old) == 1 else 1
+        return "".join(str(rng.integers(first if i == 0 else 0, 10)) for i in range(len(old)))
+    if kind == "name":
+        return str(rng.choice(_HEADS)) + str(rng.choice(_TAILS))
+    return str(rng.choice(_LISTS[kind]))
 
 
 @dataclass(frozen=True)
@@ -109,7 +171,7 @@ class LeakedSplit:
     """A DetCon-like set: what is trained on, and what is asked.
 
     Attributes:
-        train: Items to train on, each as often as it occurs.
+        train: Items to train on, each as often as it occurs, shuffled.
         test: Items to ask, with `label` telling which were leaked (themselves or as a variant).
     """
 
@@ -118,24 +180,32 @@ class LeakedSplit:
 
 
 def leak(
-    items: Sequence[Item], repeats: int, *, variants: bool = False, seed: int = 0
+    items: Sequence[Item],
+    repeats: int,
+    *,
+    variants: bool = False,
+    other: Sequence[Item] = (),
+    seed: int = 0,
 ) -> LeakedSplit:
     """Split items into leaked and held-back halves; leaked ones occur `repeats` times.
 
     Args:
         items: At least two.
-        repeats: 0, 1, 2, 5, 10 or 20 in the sheet of the experiment; 0 leaks nothing.
+        repeats: `REPEATS` holds the usual ones; 0 leaks nothing, and labels nothing.
         variants: Leak a variant of each item instead of the item (implicit contamination).
-        seed: Of the split.
+        other: Clean items that training is mixed with; each occurs once.
+        seed: Of the split, the variants and the order.
     """
     if len(items) < 2 or repeats < 0:
         raise UsageError(f"leak needs two items and repeats >= 0, got {len(items)}, {repeats}")
-    order = np.random.default_rng(seed).permutation(len(items))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(items))
     half = set(order[: len(items) // 2].tolist())
     leaked = [items[i] for i in sorted(half)]
     trained = [variant(i, seed=seed) if variants else i for i in leaked]
     test = tuple(replace(item, label=i in half and repeats > 0) for i, item in enumerate(items))
-    return LeakedSplit(tuple(trained * repeats), test)
+    mixed = [*other, *trained * repeats]
+    return LeakedSplit(tuple(mixed[i] for i in rng.permutation(len(mixed))), test)
 
 
 def read_items(path: str | Path) -> list[Item]:
@@ -147,7 +217,7 @@ def read_items(path: str | Path) -> list[Item]:
         DataError: Names the file, the line and the field.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     out = []
@@ -167,6 +237,10 @@ def read_items(path: str | Path) -> list[Item]:
         if not isinstance(answer, str):
             raise DataError(f"{path}, line {number}: answer must be text")
         label = record.get("label")
+        if label not in (None, 0, 1):
+            raise DataError(
+                f"{path}, line {number}: label must be 0, 1, false or true, got {label!r}"
+            )
         out.append(
             Item(str(record.get("id", f"line-{number}")), question, answer,
                  None if label is None else bool(label))
