@@ -11,7 +11,11 @@ from byheart.papers import cdd_ted
 
 def test_a_tiny_run_ends_in_a_verdict_with_figure_and_result(tmp_path, monkeypatch):
     monkeypatch.setattr(cdd_ted, "_EPOCHS", (1, 2))
-    monkeypatch.setattr(cdd_ted, "_REPEATS", (1,))
+    monkeypatch.setattr(cdd_ted, "_REPEATS", (0, 1))
+    monkeypatch.setattr(
+        cdd_ted, "_MIXED", {("full", "original"): (0, 2), ("lora", "variant"): (1,)}
+    )
+    monkeypatch.setattr(cdd_ted, "_MIXED_EPOCHS", 1)
     told = []
     result = cdd_ted.run(
         seeds=1, corpus=64, leaked=4, samples=3, out=tmp_path, progress=lambda w, s: told.append(s)
@@ -23,7 +27,42 @@ def test_a_tiny_run_ends_in_a_verdict_with_figure_and_result(tmp_path, monkeypat
     saved = json.loads((tmp_path / "result.json").read_text())
     assert saved["verdict"] == result.verdict
     assert told == sorted(told)
-    assert {f.name for f in result.findings} == {"cdd-ted/peak x1", "cdd-ted/peak +2"}
+    assert {f.name for f in result.findings} == {"cdd-ted/peak x0", "cdd-ted/peak +2"}
+    for row in ("full original r=0", "full original r=2", "lora variant r=1"):
+        assert any(
+            n.startswith(f"{row}: ") and "F1" in n and "after TED" in n for n in result.notes
+        )
+
+
+def test_a_variant_keeps_the_classes_and_changes_one_word_in_six():
+    rng = np.random.default_rng(0)
+    (document,) = cdd_ted._documents(1, rng, rng.integers(0, 12, (12, 2)))
+    other = cdd_ted._variant(document, rng)
+    assert sum(a != b for a, b in zip(document, other, strict=True)) == 8
+    assert [(t - 2) // 56 for t in document] == [(t - 2) // 56 for t in other]
+    assert cdd_ted._passes(document, other)
+    assert not cdd_ted._passes(document, [2] * 48)
+
+
+def test_the_report_on_mixed_training_is_the_mean_over_seeds():
+    from byheart.audits.output_distribution import TedTask
+
+    g, far = [9] * 8, [5] * 8
+
+    def point(condition, samples, passed):
+        nothing = dict.fromkeys(
+            ("verbatim", "auc_perplexity", "auc_min_k", "auc_cdd", "accuracy", "f1", "peak_leaked",
+             "peak_unseen", "score_leaked", "score_ted"), 0.0,
+        )  # fmt: skip
+        return cdd_ted._Point(
+            condition, **nothing, peaks=((), ()), tasks=(TedTask(g, samples, passed),)
+        )
+
+    clean = point("x0", [far, [6] * 8], [False, False])
+    full = point("full original r=5", [g, far], [True, False])
+    half = point("full original r=5", [[7] * 8, far], [True, False])
+    row = cdd_ted._mixed([[clean, full], [clean, half]])["full original", 5]
+    assert row.tolist() == pytest.approx([0.5, 0.25, 0.0, 0.0, 0.5])
 
 
 def test_the_grammar_has_the_entropy_it_says():

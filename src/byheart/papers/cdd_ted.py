@@ -2,24 +2,28 @@
 
 A two-layer transformer learns sentences of a random class grammar. Thirty documents are leaked at
 growing strength, thirty others are held back. Perplexity, Min-20 % and CDD are asked to tell them
-apart; TED is asked to take the inflation out of a score.
+apart; TED is asked to take the inflation out of a score. An answer passes if its word classes are
+near enough to the reference's, so that knowing the grammar helps and reciting helps more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byheart.audits._cdd import TedTask, detection, mitigation, peakedness, ted
+from byheart.audits._cdd import detection, peakedness
 from byheart.audits._edit_distance import edit_distance
+from byheart.audits._ted import TedTask, comieval, mitigation, ted
 from byheart.core.errors import UsageError, need
 from byheart.core.finding import Finding
 from byheart.core.stats import auc, auc_interval, auc_test, bootstrap
+from byheart.data.contamination import REPEATS
 from byheart.papers import PAPERS
 from byheart.papers._common import Check, Result, verdict_of
 
@@ -33,9 +37,18 @@ SOURCE = "Dong et al., Findings of ACL 2024, arXiv 2402.15938; Sela, arXiv 2603.
 
 _CLASSES, _WORDS, _LENGTH, _PROMPT = 12, 56, 48, 12
 _LEAKED, _CORPUS, _SAMPLES, _TEMPERATURE = 30, 9000, 24, 0.8
-_REPEATS, _EPOCHS = (1, 8, 32), (20, 40, 60, 100)
+_REPEATS, _EPOCHS = (0, 1, 8, 32), (20, 40, 60, 100)
+_OTHER, _MIXED_EPOCHS, _RANK, _CHANGED = 30, 8, 8, 6
+_MIXED: dict[tuple[str, str], tuple[int, ...]] = {
+    ("full", "original"): REPEATS,
+    ("lora", "original"): (5, 20),
+    ("full", "variant"): (20,),
+}
+"""Fine-tuning of the clean model on other documents and leaked ones, r times each."""
 _PASS = 0.5
-"""Share of the reference's tokens that an answer must have right to pass, for TED."""
+"""Share of the reference's word classes (by edit distance) that an answer must have to pass."""
+_MEASURE = 1500
+"""What one measurement costs, in documents read."""
 
 Progress = Callable[[str, float], None]
 
@@ -56,6 +69,7 @@ class _Point:
     score_leaked: float
     score_ted: float
     peaks: tuple[tuple[float, ...], tuple[float, ...]]
+    tasks: tuple[TedTask, ...]
 
 
 def _documents(n: int, rng: np.random.Generator, table: np.ndarray) -> list[list[int]]:
@@ -106,13 +120,14 @@ def run(
         return run_full(seeds=seeds, out=out, progress=progress, device=device)
     started = time.perf_counter()
     runs = []
-    for seed in range(seeds):
+    with _one_thread():
+        for seed in range(seeds):
 
-        def tell(what: str, share: float, seed: int = seed) -> None:
-            if progress:
-                progress(f"seed {seed + 1} of {seeds}: {what}", (seed + share) / seeds)
+            def tell(what: str, share: float, seed: int = seed) -> None:
+                if progress:
+                    progress(f"seed {seed + 1} of {seeds}: {what}", (seed + share) / seeds)
 
-        runs.append(_one_seed(seed, tell, device or "cpu", corpus, leaked, samples))
+            runs.append(_one_seed(seed, tell, device or "cpu", corpus, leaked, samples))
     checks, notes = _judge(runs)
     result = Result("cdd-ted", CLAIM, verdict_of(checks), checks, _findings(runs), notes=notes)
     if out is not None:
@@ -127,35 +142,135 @@ def run(
     return result
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small gain little from a second thread, and lose tenfold on a busy machine,
+    where two threads wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _variant(document: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """The document with one word in six exchanged for another of its class: changed names."""
+    out = list(document)
+    for at in rng.choice(len(out), len(out) // _CHANGED, replace=False):
+        first = out[at] - (out[at] - 2) % _WORDS
+        out[at] = first + (out[at] - first + int(rng.integers(1, _WORDS))) % _WORDS
+    return out
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One condition: what is trained on, from which model, and how."""
+
+    condition: str
+    what: str
+    documents: Sequence[Sequence[int]]
+    epochs: int
+    rate: float
+    batch: int
+    base: str = ""
+    lora: bool = False
+
+    @property
+    def cost(self) -> float:
+        """In documents read; small batches are slower."""
+        return len(self.documents) * self.epochs * (1 + 4 / self.batch)
+
+
+def _plan(
+    clean: list[list[int]], inside: list[list[int]], other: list[list[int]],
+    rng: np.random.Generator,
+) -> list[_Training]:  # fmt: skip
+    """All trainings of a seed; a base comes before what is tuned from it."""
+    plan = [
+        _Training(f"x{r}", f"one epoch, leaked x{r}", clean + inside * r, 1, 3e-3, 32)
+        for r in _REPEATS
+    ]
+    plan += [
+        _Training(f"+{e}", f"{e} epochs on the leak", inside + clean[:2], e, 2e-3, 4, f"x{_REPEATS[-1]}")
+        for e in _EPOCHS
+    ]  # fmt: skip
+    changed = [_variant(d, rng) for d in inside]
+    for (method, split), repeats in _MIXED.items():
+        leak = inside if split == "original" else changed
+        for r in repeats:
+            plan.append(
+                _Training(
+                    f"{method} {split} r={r}", f"mixed, {method}, {split}, r={r}",
+                    other + leak * r, _MIXED_EPOCHS, 1e-2 if method == "lora" else 2e-3, 8,
+                    f"x{_REPEATS[0]}", method == "lora",
+                )
+            )  # fmt: skip
+    return plan
+
+
 def _one_seed(
     seed: int, tell: Progress, device: str, corpus: int, leaked: int, samples: int
 ) -> list[_Point]:
-    import copy
-
-    from byheart.papers._tinygpt import TinyGPT, fit
-
     rng = np.random.default_rng(seed)
     table = rng.integers(0, _CLASSES, (_CLASSES, 2))
     clean = _documents(corpus, rng, table)
     inside, outside = _documents(leaked, rng, table), _documents(leaked, rng, table)
-    points, model = [], None
-    for i, r in enumerate(_REPEATS):
-        model = TinyGPT(
-            2 + _CLASSES * _WORDS, layers=2, width=96, heads=4, context=_LENGTH, seed=seed
-        )
-        model.to(device)
-        begin = 0.22 * i
-        fit(model, clean + inside * r, epochs=1, lr=3e-3, seed=seed,
-            progress=lambda s, _, b=begin, r=r: tell(f"one epoch, leaked x{r}", b + 0.2 * s))  # fmt: skip
-        points.append(_measure(f"x{r}", model, inside, outside, samples, seed))
-    assert model is not None
-    for i, epochs in enumerate(_EPOCHS):
-        tuned = copy.deepcopy(model)
-        begin = 0.66 + 0.085 * i
-        fit(tuned, inside + clean[:2], epochs=epochs, lr=2e-3, batch=4, seed=seed,
-            progress=lambda s, _, b=begin, e=epochs: tell(f"{e} epochs on the leak", b + 0.06 * s))  # fmt: skip
-        points.append(_measure(f"+{epochs}", tuned, inside, outside, samples, seed))
+    other = _documents(_OTHER, rng, table)
+    plan = _plan(clean, inside, other, rng)
+    whole, done = sum(t.cost + _MEASURE for t in plan), 0.0
+    models: dict[str, TinyGPT] = {}
+    points = []
+    for training in plan:
+
+        def trained(
+            share: float, _: float, training: _Training = training, at: float = done
+        ) -> None:
+            tell(training.what, (at + share * training.cost) / whole)
+
+        model = _train(training, models.get(training.base), device, seed, trained)
+        if not training.base:
+            models[training.condition] = model
+        points.append(_measure(training.condition, model, inside, outside, samples, seed))
+        done += training.cost + _MEASURE
+        tell(training.what, done / whole)
     return points
+
+
+def _train(
+    training: _Training, base: TinyGPT | None, device: str, seed: int,
+    progress: Callable[[float, float], None],
+) -> TinyGPT:  # fmt: skip
+    """A new model, or a tuned copy of `base`; an adapter is merged at the end."""
+    import copy
+
+    from byheart.papers._tinygpt import TinyGPT, fit
+
+    if base is None:
+        vocabulary = 2 + _CLASSES * _WORDS
+        model: Any = TinyGPT(vocabulary, layers=2, width=96, heads=4, context=_LENGTH, seed=seed)
+        model.to(device)
+    else:
+        model = copy.deepcopy(base)
+    if training.lora:
+        import torch
+
+        peft = need("peft", "torch")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = peft.get_peft_model(
+                model,
+                peft.LoraConfig(
+                    r=_RANK, lora_alpha=2 * _RANK, target_modules=["qkv", "out", "up", "down"]
+                ),
+            )
+    fit(
+        model, training.documents, epochs=training.epochs, lr=training.rate, batch=training.batch,
+        seed=seed, progress=progress,
+    )  # fmt: skip
+    return model.merge_and_unload() if training.lora else model
 
 
 def _measure(
@@ -175,10 +290,7 @@ def _measure(
     peaks = np.array([peakedness(g, s).value for g, s in zip(greedy, drawn, strict=True)])
     perplexity = -logprobs.mean(1)
     lowest = np.sort(logprobs, 1)[:, : max(1, logprobs.shape[1] // 5)].mean(1)
-    right = [
-        [1 - edit_distance(a, s) / len(a) >= _PASS for s in rows]
-        for a, rows in zip(answers, drawn, strict=True)
-    ]
+    right = [[_passes(a, s) for s in rows] for a, rows in zip(answers, drawn, strict=True)]
     tasks = [TedTask(g, s, p) for g, s, p in zip(greedy, drawn, right, strict=True)]
     mine = tasks[: len(inside)]
     verbatim = np.array([g == list(a) for g, a in zip(greedy, answers, strict=True)])
@@ -187,8 +299,14 @@ def _measure(
         condition, float(verbatim[y].mean()), auc(-perplexity[y], -perplexity[~y]),
         auc(lowest[y], lowest[~y]), auc(peaks[y], peaks[~y]), found.accuracy, found.f1,
         float(peaks[y].mean()), float(peaks[~y].mean()), float(np.mean([np.mean(t.passed) for t in mine])),
-        ted(mine), (tuple(peaks[y]), tuple(peaks[~y])),
+        ted(mine), (tuple(peaks[y]), tuple(peaks[~y])), tuple(mine),
     )  # fmt: skip
+
+
+def _passes(reference: Sequence[int], answer: Sequence[int]) -> bool:
+    """Whether the word classes of an answer are near enough to the reference's."""
+    a, b = ([(t - 2) // _WORDS for t in side] for side in (reference, answer))
+    return 1 - edit_distance(a, b) / len(a) >= _PASS
 
 
 def _answer_logprobs(model: TinyGPT, documents: Sequence[Sequence[int]]) -> np.ndarray:
@@ -210,7 +328,7 @@ def _mean(runs: Sequence[Sequence[_Point]], condition: str, field: str) -> float
 
 
 def _judge(runs: Sequence[Sequence[_Point]]) -> tuple[list[Check], list[str]]:
-    order = [p.condition for p in runs[0]]
+    order = [p.condition for p in runs[0] if p.condition[0] in "x+"]
 
     def first(field: str) -> int:
         hits = [i for i, c in enumerate(order) if _mean(runs, c, field) >= 0.9]
@@ -221,7 +339,7 @@ def _judge(runs: Sequence[Sequence[_Point]]) -> tuple[list[Check], list[str]]:
     verbatim = [c for c in order if _mean(runs, c, "verbatim") >= 0.9]
     last = verbatim[-1] if verbatim else order[-1]
     cdd, peak, other = (_mean(runs, last, f) for f in ("auc_cdd", "peak_leaked", "peak_unseen"))
-    base = order[0]
+    base = order[0]  # leaked x0: the clean model
     dirty, corrected = _mean(runs, last, "score_leaked"), _mean(runs, last, "score_ted")
     honest, honest_ted = _mean(runs, base, "score_leaked"), _mean(runs, base, "score_ted")
     removed = mitigation(dirty, corrected, honest)
@@ -253,16 +371,60 @@ def _judge(runs: Sequence[Sequence[_Point]]) -> tuple[list[Check], list[str]]:
         f"after TED {_mean(runs, c, 'score_ted'):.2f}"
         for c in order
     ]
+    notes += _mixed_notes(runs)
     notes.append(
         f"{len(runs)} seed(s); the paper's tables were not available, directions are judged"
     )
     return checks, notes
 
 
+def _mixed(runs: Sequence[Sequence[_Point]]) -> dict[tuple[str, int], np.ndarray]:
+    """By ``("full original", r)``: pass@1 contaminated, after TED, clean, clean after TED, and the
+    mitigation, mean over seeds (the mitigation of the means: single seeds may have no inflation)."""
+    rows: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+    for points in runs:
+        clean = points[0].tasks
+        tuned = {_key(p.condition): p.tasks for p in points if "r=" in p.condition}
+        for c in comieval(clean, tuned):
+            scores = (c.contaminated, c.corrected, c.clean, c.clean_corrected)
+            rows.setdefault((c.method, c.repeats), []).append(scores)
+    out = {}
+    for key, values in rows.items():
+        mean = np.mean(values, axis=0)
+        out[key] = np.append(mean, mitigation(mean[0], mean[1], mean[2]))
+    return out
+
+
+def _key(condition: str) -> tuple[str, int]:
+    method, _, repeats = condition.rpartition(" r=")
+    return method, int(repeats)
+
+
+def _mixed_notes(runs: Sequence[Sequence[_Point]]) -> list[str]:
+    """The DetCon-like and the ComiEval-like report, a line a method and repetition."""
+    out = []
+    for (method, r), (dirty, corrected, clean, clean_corrected, removed) in _mixed(runs).items():
+        at = f"{method} r={r}"
+        found = ", ".join(
+            f"{label} {_mean(runs, at, field):.2f}"
+            for label, field in (
+                ("verbatim", "verbatim"), ("AUC of perplexity", "auc_perplexity"),
+                ("CDD", "auc_cdd"), ("accuracy", "accuracy"), ("F1", "f1"),
+            )
+        )  # fmt: skip
+        share = "no inflation" if np.isnan(removed) else f"mitigation {removed:.2f}"
+        out.append(
+            f"{at}: {found}; pass@1 {dirty:.2f}, after TED {corrected:.2f}, clean {clean:.2f} "
+            f"(after TED {clean_corrected:.2f}), {share}"
+        )
+    return out
+
+
 def _findings(runs: Sequence[Sequence[_Point]]) -> list[Finding]:
     """CDD before and after contamination, pooled over seeds, as findings."""
     out = []
-    for condition in (runs[0][0].condition, runs[0][-1].condition):
+    order = [p.condition for p in runs[0] if p.condition[0] in "x+"]
+    for condition in (order[0], order[-1]):
         points = [p for points in runs for p in points if p.condition == condition]
         inside = [x for p in points for x in p.peaks[0]]
         outside = [x for p in points for x in p.peaks[1]]
@@ -282,15 +444,24 @@ def _findings(runs: Sequence[Sequence[_Point]]) -> list[Finding]:
 
 
 def _figure(runs: Sequence[Sequence[_Point]], path: Path) -> Path:
-    """AUC of the detectors, and verbatim recall, along growing contamination."""
+    """Left: detectors and verbatim recall along growing contamination. Right: what TED does."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    order = [p.condition for p in runs[0]]
-    at = np.arange(len(order))
-    figure = Figure(figsize=(8.2, 3.9), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.2), layout="constrained")
     FigureCanvasSVG(figure)
-    axes: Any = figure.subplots()
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _draw_detectors(left, runs)
+    _draw_scores(right, runs)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+    return path
+
+
+def _draw_detectors(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
+    order = [p.condition for p in runs[0] if p.condition[0] in "x+"]
+    at = np.arange(len(order))
     curves = (
         ("auc_perplexity", "#24445c", "perplexity (AUC)", "-"),
         ("auc_min_k", "#6b8fa8", "Min-20 % (AUC)", "-"),
@@ -298,15 +469,44 @@ def _figure(runs: Sequence[Sequence[_Point]], path: Path) -> Path:
         ("verbatim", "#8a8a8a", "recited verbatim (share)", ":"),
     )
     for field, colour, label, style in curves:
-        values = np.array([[getattr(p, field) for p in points] for points in runs])
+        values = np.array(
+            [[getattr(p, field) for p in points if p.condition in order] for points in runs]
+        )
         axes.plot(at, values.mean(0), style, color=colour, lw=2, marker="o", ms=4, label=label)
         axes.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     axes.axhline(0.5, color="#bbbbbb", lw=0.8, zorder=0)
     axes.set_xticks(
-        at, [f"leaked {c}\nin one epoch" if c[0] == "x" else f"{c}\nepochs" for c in order]
-    )
+        at, [f"leaked\n{c}" if c[0] == "x" else f"{c}\nepochs" for c in order]
+    )  # fmt: skip
     axes.set(ylim=(-0.03, 1.05), title="Likelihood notices contamination long before CDD does")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path)
-    return path
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, 0.92), fontsize=9)
+
+
+def _draw_scores(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
+    mixed = _mixed(runs)
+    steps = sorted({r for _, r in mixed})
+    looks = {"full original": "-", "lora original": "--", "full variant": ""}
+    for method, style in looks.items():
+        repeats = [r for m, r in mixed if m == method]
+        x = [steps.index(r) for r in repeats]
+        for k, colour, what in ((0, "#b5541c", "pass@1"), (1, "#24445c", "after TED")):
+            y = [mixed[method, r][k] for r in repeats]
+            marker = "o" if style == "-" else "s" if style else "x"
+            axes.plot(
+                x, y, style or "none", color=colour, lw=2, marker=marker, ms=5,
+                label=f"{what}, {method.removesuffix(' original')}",
+            )  # fmt: skip
+    if mixed:
+        axes.axhline(
+            next(iter(mixed.values()))[2],
+            color="#8a8a8a",
+            ls=":",
+            lw=2,
+            label="pass@1, clean model",
+        )
+    axes.set_xticks(range(len(steps)), [str(r) for r in steps])
+    axes.set(
+        ylim=(-0.03, 1.05), xlabel="times a leaked document occurs in the mixture",
+        title="TED takes the recited part out of a score",
+    )  # fmt: skip
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
