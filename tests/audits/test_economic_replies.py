@@ -12,6 +12,11 @@ from byheart.audits._economic.parse import parse_value
 
 REPLIES = [
     ('$1.2 trillion', (), '', 1, 1200000000000.0),
+    # spans of years, as replies to a peer's football questions write their seasons
+    ("The club ended the 1999-2000 season with 34 points", ("1999",), "", 1, 34),
+    ("It went down after the 2001–02 season with 22 points.", ("2001",), "", 1, 22),
+    ("It did not take part in the 1999-2000 season.", ("1999",), "", 1, None),
+    ("It was in the top flight from 1994 to 1998 only.", ("1992",), "", 1, None),
     ('$3,400 million', (), '', 1, 3400000000.0),
     ('3.4%', (), '', 1, 3.4),
     ('In 2008, CPI was 215.3', ('2008-06',), 'US consumer price index', 1, 215.3),

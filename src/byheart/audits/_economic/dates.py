@@ -27,10 +27,20 @@ def strip_dates(text: str, dates: Sequence[str]) -> str:
     only behind such words as "in" or "as of". What is left of a question's echo ("1982-84=100",
     "12-month") goes as well.
     """
-    for date in dates:
-        text = _sub(_spellings(date), " ", text)
     year, other = _ANY_YEAR, f" {OTHER} "
     text = re.sub(r"\b(?:19|20)\d{2}(?:\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2}))?\s*=\s*100\b", " ", text)
+    # Spans first: of "1999-2000" the queried year alone would leave "-2000".
+    text = _sub(
+        [
+            rf"(?<![\d.,$])(?:19|20)\d{{2}}\s*[-–/−]\s*{year}(?![-/]\d)",
+            rf"\b(?:from|between)\s+{year}\s+(?:to|and|until|through)\s+{year}",
+        ],
+        other,
+        text,
+    )
+    text = re.sub(r"(?<![\d.,$])(?:19|20)\d{2}[–−]\d{2}(?![.,]?\d)", other, text)
+    for date in dates:
+        text = _sub(_spellings(date), " ", text)
     text = _sub(
         [
             r"(?<![\d.,$])(?:19|20)\d{2}\s*[-–]\s*(?:\d{2}|(?:19|20)\d{2})(?![.,]?\d|[-/]\d)",
