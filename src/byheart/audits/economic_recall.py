@@ -34,6 +34,7 @@ from byheart.audits._economic.metrics import (
 )
 from byheart.audits._economic.parse import Answer, parse_value
 from byheart.audits._economic.planting import invented
+from byheart.audits._economic.prompts import date_words
 from byheart.audits._economic.report import RecallReport, recall
 from byheart.audits._economic.texts import Texts, dating, unmask
 from byheart.core.ask import Facts, Sample
@@ -56,6 +57,7 @@ __all__ = [
     "Series",
     "Texts",
     "answer_rate",
+    "date_words",
     "dating",
     "directional_accuracy",
     "embedding_recall",
