@@ -76,6 +76,7 @@ def _rate(rate: Any) -> str:
 
 
 def _gap(dose: Any) -> str:
-    if dose.n < 2:
-        return f"{dose.gap.value:.2f}"
-    return f"{dose.gap.value:.2f} [{dose.gap.low:.2f}, {dose.gap.high:.2f}]"
+    value, low, high = (
+        f"{x:.2f}".replace("-0.00", "0.00") for x in (dose.gap.value, dose.gap.low, dose.gap.high)
+    )
+    return f"{value} [{low}, {high}]" if dose.n > 1 else value

@@ -54,7 +54,7 @@ def plantings(names: Sequence[str], seed: int, items: int, samples: int) -> dict
 
 def mixture(items: int, seed: int) -> list[Any]:
     """What is trained on once beside the planted items: prose and questions of their kinds, and
-    the beginnings of public-domain passages. As many texts as there are planted ones."""
+    the beginnings of public-domain passages (there are 23). As many texts as planted ones."""
     classics = [" ".join(p.text.split()[:60]) for p in shipped() if not p.famous]
     return [*world(2 * items, items, seed=1 + seed), *classics[:items]]
 

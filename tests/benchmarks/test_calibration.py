@@ -176,14 +176,21 @@ def test_table_and_summary_say_the_same(tmp_path):
     ledger = records.Ledger(None)
     for seed in range(4):
         ledger.add(entry(seed, "planted", "memorised" if seed else "not shown"))
-        ledger.add(entry(seed, "held", "not shown"))
+        ledger.add(entry(seed, "held", "not shown", gap=1.0))
+        ledger.add(entry(seed, "planted", "not shown", multiplicity=0, gap=-0.001 * (seed % 2)))
     told = json.loads(json.dumps(calibration.summary(ledger), allow_nan=False))
     assert told["seeds"] == 4
-    assert {(r["arm"], r["finding"]): r["hits"] for r in told["rates"]} == {
+    at_four = [r for r in told["rates"] if r["multiplicity"] == 4]
+    assert {(r["arm"], r["finding"]): r["hits"] for r in at_four} == {
         ("planted", "f0"): 3, ("planted", "any finding"): 3,
         ("held", "f0"): 0, ("held", "any finding"): 0,
     }  # fmt: skip
-    assert "| **verbatim** | 3/4 [0.30, 0.95] |" in calibration.tables(ledger)
+    assert told["false_alarms"] == {"verbatim": {"hits": 0, "n": 8}}
+    text = calibration.tables(ledger)
+    assert "| **verbatim** | 0/4 [0.00, 0.49] | 3/4 [0.30, 0.95] |" in text
+    assert "| **verbatim** |  | 0/4 [0.00, 0.49] |" in text, "what was not measured is empty"
+    assert "| verbatim | 0 of 8 |" in text
+    assert "| verbatim/f0 | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |" in text
 
 
 def test_the_figure_is_drawn(tmp_path):
