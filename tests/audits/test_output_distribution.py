@@ -295,6 +295,25 @@ def test_special_tokens_count_and_an_empty_answer_stays_missing():
     assert silent.missing == (0,)
 
 
+class Opening(CallableModel):
+    """A model whose tokenizer opens every text with a token: 0."""
+
+    def tokenise(self, text):
+        return [0, *self.encode(text)]
+
+
+def test_the_models_own_special_tokens_count_in_the_audit_too():
+    words = [f"w{i}" for i in range(19)]
+    greedy, near = " ".join(words), " ".join(["other", *words[1:]])
+    for kind, peak in ((Opening, 1.0), (CallableModel, 0.0)):
+        answers = itertools.cycle([greedy, near])
+        report = CDD(n=1).audit(kind(lambda prompt, a=answers: next(a)), ["p"])
+        assert report.peaks.tolist() == [peak]
+        answers = itertools.cycle([greedy, near, near])
+        row = drive(OutputDistribution(samples=2), kind(lambda p, a=answers: next(a)), limit=1)[0]
+        assert row.values["peak"] == peak
+
+
 def test_local_models_add_their_own_special_tokens():
     from tiny import make_tiny_llama
 

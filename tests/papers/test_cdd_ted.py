@@ -74,6 +74,16 @@ def test_the_grammar_has_the_entropy_it_says():
     assert -(share * np.log(share)).sum() == pytest.approx(np.log(cdd_ted._WORDS), abs=0.02)
 
 
+def test_the_figure_of_the_large_case_draws_every_detector(tmp_path):
+    from byheart.papers import _cdd_full
+
+    cells = [(m, e) for m in ("full", "lora") for e in _cdd_full._GRID]
+    areas = {(m, e, k): 0.7 for m, e in cells for k in ("perplexity", "min-k", "peak")}
+    path = _cdd_full._figure(areas, dict.fromkeys(cells, 0.1), tmp_path / "figure.svg")
+    drawn = path.read_text()
+    assert all(c in drawn for c in ("#24445c", "#6b8fa8", "#b5541c", "#8a8a8a"))
+
+
 def test_nonsense_is_refused():
     with pytest.raises(UsageError):
         cdd_ted.run(seeds=0)

@@ -71,17 +71,48 @@ def run_full(
         Check("perplexity is ahead of CDD or level", "in every cell", f"{cells_ahead} of 8", cells_ahead == 8),
         Check("CDD sees full fine-tuning at 50 epochs", "AUC >= 0.95", f"{top:.2f}", top >= 0.95),
     ]  # fmt: skip
+    figures = []
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        shares = {key: float(np.mean(v)) for key, v in verbatim.items()}
+        figures.append(_figure(mean, shares, out / "cdd-ted-full.svg"))
     result = Result(
-        "cdd-ted",
-        CLAIM,
-        verdict_of(checks),
-        checks,
-        seconds=time.perf_counter() - started,
-        notes=notes,
-    )
+        "cdd-ted", CLAIM, verdict_of(checks), checks, figures=figures,
+        seconds=time.perf_counter() - started, notes=notes,
+    )  # fmt: skip
     if out is not None:
         result.save(out)
     return result
+
+
+def _figure(
+    areas: dict[tuple[str, int, str], float], verbatim: dict[tuple[str, int], float], path: Path
+) -> Path:
+    """AUC of each detector, and verbatim recall, by epochs: full fine-tuning beside LoRA."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    FigureCanvasSVG(figure)
+    at = range(len(_GRID))
+    for axes, method in zip(figure.subplots(1, 2, sharey=True), ("full", "lora"), strict=True):
+        for metric, colour, label in (
+            ("perplexity", "#24445c", "perplexity (AUC)"),
+            ("min-k", "#6b8fa8", "Min-20 % (AUC)"),
+            ("peak", "#b5541c", "CDD (AUC)"),
+        ):
+            axes.plot(
+                at, [areas[method, e, metric] for e in _GRID], "o-", color=colour, label=label
+            )
+        shares = [verbatim[method, e] for e in _GRID]
+        axes.plot(at, shares, "o:", color="#8a8a8a", label="recited verbatim (share)")
+        axes.axhline(0.5, color="#bbbbbb", lw=0.8, zorder=0)
+        axes.set_xticks(at, [str(e) for e in _GRID])
+        axes.set(ylim=(-0.03, 1.05), xlabel="epochs on the leak", title=method)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path)
+    return path
 
 
 def _tune(model: Any, texts: list[str], method: str, epochs: int, seed: int) -> None:

@@ -294,7 +294,7 @@ def _measure(
     tasks = [TedTask(g, s, p) for g, s, p in zip(greedy, drawn, right, strict=True)]
     mine = tasks[: len(inside)]
     verbatim = np.array([g == list(a) for g, a in zip(greedy, answers, strict=True)])
-    found = detection(peaks, y)
+    found = detection(peaks.tolist(), y.tolist())
     return _Point(
         condition, float(verbatim[y].mean()), auc(-perplexity[y], -perplexity[~y]),
         auc(lowest[y], lowest[~y]), auc(peaks[y], peaks[~y]), found.accuracy, found.f1,
