@@ -1,8 +1,8 @@
 """Dated series of published numbers: the user's CSV, and what offline packages carry.
 
-Nothing here touches a network. The packages `cpi`, `arch`, `bokeh-sampledata` and `statsmodels` are located, not
-imported: their data files are read as they lie (importing `cpi` would warn that it is stale, and
-download a database where it has none).
+Nothing here touches a network. The packages `cpi`, `arch`, `bokeh-sampledata` and `statsmodels` are
+located, not imported: their data files are read as they lie (importing `cpi` would warn that it is
+stale, and download a database where it has none).
 """
 
 from __future__ import annotations

@@ -396,7 +396,7 @@ def _finding(series: dict[str, Series], seed: _Seed, question: str) -> Finding:
         a: np.asarray([float(abs(constant[r["series"], a] - r["truth"]) < 0.005) for r in rs])
         for a, rs in arms.items()
     }
-    blocks = tuple([r["month"] for r in arms[a]] for a in ("seen", "fresh"))
+    blocks = ([r["month"] for r in arms["seen"]], [r["month"] for r in arms["fresh"]])
     test = recall_test(hits["seen"], hits["fresh"], naive["seen"], naive["fresh"], blocks)
     order = "" if question == "plain" else ORDER
     evidence = tuple(

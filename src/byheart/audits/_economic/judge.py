@@ -107,16 +107,20 @@ def _finding(
             no_verdict=f"no answers in the {which} arm",
         )  # fmt: skip
     values = {a: np.asarray([r.values[metric] for r in rs], dtype=float) for a, rs in arms.items()}
-    blocks = tuple([r.meta.get("month", r.id) for r in arms[a]] for a in ("seen", "fresh"))
-    naive, chosen = {}, {}
+    months = {a: [r.meta.get("month", r.id) for r in rs] for a, rs in arms.items()}
+    blocks = (months["seen"], months["fresh"])
+    naive: dict[str, np.ndarray] = {}
+    chosen: dict[str, str] = {}
     for arm, arm_rows in arms.items():
         naive[arm], names = strongest_naive(arm_rows, metric)
         chosen |= names
     details: dict[str, Any] = {"naive": chosen, "months_post": len(set(blocks[1])),
                                "n_pre": len(arms["seen"]), "n_post": len(arms["fresh"])}  # fmt: skip
     if lower:
-        raw = block_contrast(values["fresh"], values["seen"], blocks[::-1], seed=seed)
-        control = block_contrast(naive["fresh"], naive["seen"], blocks[::-1], seed=seed).gap
+        raw = block_contrast(values["fresh"], values["seen"], (blocks[1], blocks[0]), seed=seed)
+        control = block_contrast(
+            naive["fresh"], naive["seen"], (blocks[1], blocks[0]), seed=seed
+        ).gap
         # No test: a constant answer errs less where the series is lower, and remembers nothing.
         seen, fresh, gap, p = raw.fresh, raw.seen, raw.gap, None
         details |= {"median_pre": float(np.median(values["seen"])),
@@ -251,10 +255,11 @@ def _limit(audit: EconomicRecall, rows: Sequence[Row], seed: int) -> Finding:
             no_verdict="needs dates on both sides of the limit; move start= or boundary=",
         )  # fmt: skip
     hits = {g: np.asarray([r.values[metric] for r in rs], dtype=float) for g, rs in groups.items()}
-    blocks = tuple([r.meta["month"] for r in groups[g]] for g in ("between", "before"))
+    when = {g: [r.meta["month"] for r in rs] for g, rs in groups.items()}
+    blocks = (when["between"], when["before"])
     raw = block_contrast(hits["between"], hits["before"], blocks, seed=seed)
     shares = {g: float(h.mean()) for g, h in hits.items() if h.size}
-    months = {g: len({r.meta["month"] for r in rs}) for g, rs in groups.items()}
+    months = {g: len(set(ms)) for g, ms in when.items()}
     low = block_contrast(hits["between"], hits["before"], blocks, seed=seed, alternative="less")
     return Finding(
         name=name,

@@ -216,7 +216,10 @@ class RecallReport:
         if not scores["seen"] or not scores["fresh"]:
             return f"no verdict: nothing without recall to compare {metric!r} with"
         test = recall_test(
-            *(np.concatenate(x[a]) for x in (scores, naive) for a in ("seen", "fresh")),
+            np.concatenate(scores["seen"]),
+            np.concatenate(scores["fresh"]),
+            np.concatenate(naive["seen"]),
+            np.concatenate(naive["fresh"]),
             (blocks["seen"], blocks["fresh"]),
             seed=self.seed,
         )
