@@ -29,7 +29,7 @@ import byheart
 from byheart.audits import AUDITS, make
 from byheart.core.audit import Audit, Planting, Row
 from byheart.core.drive import drive
-from byheart.core.errors import ByheartError, UsageError
+from byheart.core.errors import ByheartError, DataError, UsageError
 from byheart.core.model import Model
 from byheart.data.passages import shipped
 
@@ -148,6 +148,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     settings = _settings(args)
     ledger = Ledger(args.out, args.model, settings)
+    for path in args.beside:
+        if not path.exists():
+            raise DataError(f"{path}, given with --beside, is not there")
     beside = [Ledger(path) for path in args.beside]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     audits = sorted(AUDITS)
@@ -216,7 +219,7 @@ def _arguments() -> argparse.Namespace:
     add("--lr", type=float, default=1e-3, help="peak step size (default: 0.001)")
     add("--dtype", help="of the model's numbers (not for tiny)")
     add("--threads", type=int, default=1)
-    add("--out", type=Path, help="JSON lines; taken up from if it exists")
+    add("--out", type=Path, help="JSON lines; taken up, and shown whole, if it exists")
     add("--beside", type=Path, nargs="*", default=[], help="records of other runs, shown as well")
     add("--figure", type=Path, help="draw power and gaps against multiplicity (.svg, .png)")
     add("--json", action="store_true", help="print rates and gaps as JSON")
@@ -231,3 +234,5 @@ if __name__ == "__main__":
         main()
     except ByheartError as error:
         sys.exit(f"calibration: {error}")
+    except KeyboardInterrupt:
+        sys.exit("calibration: interrupted; with --out, the same command goes on from here")
