@@ -1,6 +1,7 @@
 """Finished rows survive whatever ends a run."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,12 +84,37 @@ while True:
 
 
 def test_a_full_disk_is_said_and_the_row_is_still_held(tmp_path):
-    journal = Journal(tmp_path / "rows.jsonl")
-    journal._file.close()
-    journal._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115
-    with pytest.raises(OutputError, match="finished rows are kept"):
-        journal.add("k", row(0))
-    assert journal.get("k") == row(0)
+    """The file reaches its limit in the middle of a line; closing has nothing left to write."""
+    path = tmp_path / "rows.jsonl"
+    with Journal(path) as journal:
+        journal.add("k0", row(0))
+        size = path.stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+        try:
+            with pytest.raises(OutputError, match="finished rows are kept"):
+                journal.add("k1", row(1))
+            with pytest.raises(OutputError, match="finished rows are kept"):
+                journal.add("k2", row(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert journal.get("k1") == row(1)
+        assert path.stat().st_size == size  # no half line that would hide what comes behind it
+        journal.add("k3", row(3))
+    with Journal(path) as journal:
+        assert [journal.get(k) for k in ("k0", "k1", "k3")] == [row(0), None, row(3)]
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    """A second one would cut off the line that the first is writing."""
+    path = tmp_path / "rows.jsonl"
+    with Journal(path) as first:
+        first.add("k0", row(0))
+        with pytest.raises(OutputError, match="another run is writing"):
+            Journal(path)
+        first.add("k1", row(1))
+    with Journal(path) as journal:
+        assert journal.get("k1") == row(1)
 
 
 def test_an_unwritable_place_is_said(tmp_path):

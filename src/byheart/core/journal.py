@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from byheart.core.audit import Audit, Probe, Row
 from byheart.core.errors import OutputError
@@ -29,29 +30,35 @@ class Journal:
     """Append-only JSON lines, one a finished row; each is on disk before `add` returns.
 
     A half-written last line (power cut, full disk) is ignored on reading and cut off before the
-    next append.
+    next append. While it is open the file is locked: a second run that wrote into it would cut off
+    what the first is writing.
 
     Args:
         path: The file; None keeps rows in memory only.
 
     Raises:
-        OutputError: If the file cannot be opened for appending.
+        OutputError: If the file cannot be opened for appending, or another run has it open.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
-        self._file = None
+        self._file: BinaryIO | None = None
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # held open for the whole run; unbuffered, so that closing has nothing left to write
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+            _lock(self._file, path)
             whole = self._read(path)
-            self._file = open(path, "ab")  # noqa: SIM115 (held open for the whole run)
-            if self._file.tell() > whole:
+            if os.fstat(self._file.fileno()).st_size > whole:
                 self._file.truncate(whole)
-                self._file.seek(whole)
+        except OutputError:
+            self.close()
+            raise
         except OSError as error:
+            self.close()
             raise OutputError(
                 f"cannot write {path}: {error.strerror or error}; choose another folder with --out"
             ) from error
@@ -89,11 +96,15 @@ class Journal:
             if self._file is None:
                 return
             line = json.dumps({"key": key, "row": row.to_dict()}, ensure_ascii=False) + "\n"
+            whole = os.fstat(self._file.fileno()).st_size
             try:
-                self._file.write(line.encode("utf-8", "surrogatepass"))
-                self._file.flush()
+                data = line.encode("utf-8", "surrogatepass")
+                while data:  # a disk that fills up takes a part first and fails on the rest
+                    data = data[self._file.write(data) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
+                with contextlib.suppress(OSError):  # half a line must not hide a later whole one
+                    self._file.truncate(whole)
                 raise OutputError(
                     f"cannot write {self._file.name}: {error.strerror or error}; "
                     "free some room and run the same command again: finished rows are kept"
@@ -110,3 +121,19 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Hold the file until it is closed or the process ends, where the system can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one folder are then not noticed
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"another run is writing {path}; wait for it, or choose another folder with --out"
+        ) from None
+    except OSError:  # a network disk without locks
+        return
