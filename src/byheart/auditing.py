@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from byheart.audits import AUDITS, audit_class, make
+from byheart.core._files import make_folder
 from byheart.core.audit import Audit
-from byheart.core.errors import DataError, OutputError, UsageError
+from byheart.core.errors import ByheartError, OutputError, UsageError
 from byheart.core.model import load
 from byheart.core.report import Report
 from byheart.core.run import Progress, run
@@ -69,16 +70,22 @@ def audit(
 
     Raises:
         UnknownName: No such model or audit.
-        UsageError: A knob that none of the chosen audits has.
+        UsageError: A knob that none of the chosen audits has, or a value that cannot be.
         DataError: The user's material cannot be used.
         EndpointError: The endpoint does not answer.
-        OutputError: `out` cannot be written.
+        CapabilityError: The self-test is asked for and the model shows no weights.
+        OutputError: `out` cannot be written. Where that shows only at the end, the error holds the
+            report (``error.report``).
 
     >>> report = audit(lambda prompt: "no idea", ["verbatim"], limit=4)
     >>> report.findings[0].seen.value
     0.0
     """
-    folder = None if out is None else _writable(Path(out))
+    if seed < 0:
+        raise UsageError(f"seed must not be negative, got {seed}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, got {limit}")
+    folder = None if out is None else make_folder(Path(out))
     shared = {
         "samples": samples, "texts": texts, "fresh": fresh, "csv": csv, "cutoff": cutoff,
         "benchmark": benchmark,
@@ -92,6 +99,8 @@ def audit(
     loaded = load(model, device=device, dtype=dtype)
     if hasattr(loaded, "ping"):
         loaded.ping()
+    if self_test:
+        loaded.require("weights", purpose="the self-test")
     roles = {} if reference is None else {"reference": load(reference, device=device, dtype=dtype)}
     settings = {k: str(v) for k, v in shared.items() if v is not None}
     report = run(
@@ -108,10 +117,20 @@ def audit(
     if self_test and report.meta["complete"]:
         from byheart.selftest import self_test as test
 
-        result = test(loaded, chosen, seed=seed, out=folder, progress=progress)
-        report = dataclasses.replace(report, self_test=result)
+        try:
+            result = test(loaded, chosen, seed=seed, out=folder, progress=progress)
+            report = dataclasses.replace(report, self_test=result)
+        except (KeyboardInterrupt, ByheartError) as error:  # what was audited is reported
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            stopped = {"complete": False, "missing": f"the self-test: {reason}"}
+            stopped["stopped_by"] = type(error).__name__
+            report = dataclasses.replace(report, meta={**report.meta, **stopped})
     if folder is not None:
-        report.save(folder)
+        try:
+            report.save(folder)
+        except OutputError as error:
+            error.report = report  # measured, though not written
+            raise
     return report
 
 
@@ -133,9 +152,13 @@ def build_audits(
         if isinstance(audits, str | Audit)
         else audits
     )
+    listed = [a if isinstance(a, str) else a.name for a in names]
+    twice = sorted({name for name in listed if listed.count(name) > 1})
+    if twice:
+        raise UsageError(f"{', '.join(twice)}: named more than once; name each audit once")
     for name in knobs:
         audit_class(name)
-        if name not in [a if isinstance(a, str) else a.name for a in names]:
+        if name not in listed:
             raise UsageError(f"knobs are given for {name}, which is not among the audits to run")
     built, used = [], set()
     for entry in names:
@@ -151,22 +174,7 @@ def build_audits(
         built.append(make(entry, **{**mine, **knobs.get(entry, {})}))
     unused = sorted(set(shared) - used)
     if unused:
-        listed = ", ".join(a if isinstance(a, str) else a.name for a in names)
-        raise UsageError(f"{', '.join(unused)}: none of the audits to run ({listed}) takes this")
+        raise UsageError(
+            f"{', '.join(unused)}: none of the audits to run ({', '.join(listed)}) takes this"
+        )
     return built
-
-
-def _writable(folder: Path) -> Path:
-    """Make the folder and try it, before minutes of work are spent."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".byheart-write-test"
-        probe.write_text("ok")
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}: {error.strerror or error}; choose another folder with --out"
-        ) from error
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
-    return folder

@@ -36,14 +36,16 @@ def make(name: str, **knobs: Any) -> Audit:
 
     Raises:
         UnknownName: If there is no such audit.
-        UsageError: If it has no such knob.
+        UsageError: If it has no such knob, or a value of the wrong kind.
     """
+    import dataclasses
+
     cls = audit_class(name)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        _same_kind(name, field.name, field.default, knobs.get(field.name))
     try:
         return cls(**knobs)
     except TypeError as error:
-        import dataclasses
-
         known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
         unknown = sorted(set(knobs) - set(known))
         if not unknown:
@@ -51,3 +53,17 @@ def make(name: str, **knobs: Any) -> Audit:
         raise UsageError(
             f"{name} has no knob {', '.join(unknown)}; it has {', '.join(known)}"
         ) from error
+
+
+def _same_kind(audit: str, knob: str, default: Any, value: Any) -> None:
+    """Refuse a text or a list for a number, which would fail in the middle of a comparison."""
+    if value is None or not isinstance(default, int | float):
+        return
+    if isinstance(default, bool):
+        kind, fits = "true or false", isinstance(value, bool)
+    elif isinstance(default, int):
+        kind, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    else:
+        kind, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits:
+        raise UsageError(f"{audit}.{knob} is {kind} (default {default}), got {value!r}")

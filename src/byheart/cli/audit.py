@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from byheart.core.errors import ModelError, UsageError
+from byheart.core.errors import ModelError, OutputError, UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from byheart.core._report_match import Condition
+    from byheart.core.report import Report
     from byheart.core.run import Progress
 
 __all__ = ["audit", "register"]
@@ -30,7 +32,7 @@ def audit(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most pairs, or items an arm.")] = None,
-    seed: Annotated[int, typer.Option(help="Redraws everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Redraws everything random.")] = 0,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Continuations an item, where an audit samples.")
     ] = None,
@@ -75,30 +77,25 @@ def audit(
     no_logs: Annotated[bool, typer.Option("--no-logs", help="Write no inspect_ai logs.")] = False,
 ) -> None:
     """What does this model know by heart? In Python: byheart.audit(model, audits=[...])."""
-    import byheart
-
     knobs = _knobs(set_ or [])
     if fail_on is not None:
         from byheart.core._report_match import parse
 
-        parse(fail_on)  # a wrong expression is said before minutes of work
-    with _Bars() as bars:
-        report = byheart.audit(
+        # a wrong expression is said before minutes of work
+        _check_scopes(parse(fail_on), audits)
+    try:
+        report = _measure(
             model, audits or None, limit=limit, seed=seed, samples=samples, texts=texts or None,
             fresh=fresh or None, csv=csv, cutoff=cutoff, benchmark=benchmark, reference=reference,
             knobs=knobs, out=out, logs=not no_logs, self_test=self_test, device=device, dtype=dtype,
-            progress=bars,
         )  # fmt: skip
-    if json:
-        typer.echo(report.to_json())
-    else:
-        from rich.console import Console
-
-        from byheart.core._report_text import render
-
-        console = Console()
-        console.print(render(report))
-        console.print(f"report: {out / 'report.html'}  ({out / 'report.json'})")
+    except OutputError as error:
+        if error.report is not None:  # what was measured is shown, though it cannot be saved
+            _print(error.report, json=json)
+        raise
+    _print(report, json=json)
+    if not json:
+        typer.echo(f"report: {out / 'report.html'}  ({out / 'report.json'})")
     if not report.meta["complete"]:
         missing = report.meta["missing"]
         typer.secho(
@@ -107,7 +104,7 @@ def audit(
             fg=typer.colors.RED,
             err=True,
         )
-        raise typer.Exit(130 if missing == "interrupted" else 3)
+        raise typer.Exit(_STOPPED.get(report.meta["stopped_by"], 3))
     if fail_on is not None and (matches := report.exceeds(fail_on)):
         for finding in matches:
             typer.secho(f"byheart: {finding.name}: {fail_on}", fg=typer.colors.RED, err=True)
@@ -117,6 +114,40 @@ def audit(
             "the self-test did not find what was planted; do not trust this report "
             f"(details in {out / 'report.html'})"
         )
+
+
+_STOPPED = {"KeyboardInterrupt": 130, "OutputError": 4}
+
+
+def _measure(model: str, audits: list[str] | None, **options: Any) -> Report:
+    import byheart
+
+    with _Bars() as bars:
+        return byheart.audit(model, audits, progress=bars, **options)
+
+
+def _print(report: Report, *, json: bool) -> None:
+    if json:
+        typer.echo(report.to_json())
+        return
+    from byheart.cli._console import console
+    from byheart.core._report_text import render
+
+    console().print(render(report))
+
+
+def _check_scopes(alternatives: list[list[Condition]], audits: list[str] | None) -> None:
+    """Every audit that --fail-on names is among those to run.
+
+    Raises:
+        UnknownName: With those that are.
+    """
+    from byheart.audits import AUDITS
+
+    known = audits or sorted(AUDITS)
+    for condition in (c for group in alternatives for c in group):
+        if condition.scope and condition.scope.split("/", 1)[0] not in known:
+            raise UnknownName("audit in --fail-on", condition.scope, known)
 
 
 def _knobs(settings: list[str]) -> dict[str, dict[str, Any]]:

@@ -25,11 +25,10 @@ def diff(
 
         typer.echo(json_module.dumps(difference.to_dict(), indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-
+    from byheart.cli._console import console
     from byheart.core._report_text import render_diff
 
-    Console().print(render_diff(difference))
+    console().print(render_diff(difference))
 
 
 def register(app: typer.Typer) -> None:

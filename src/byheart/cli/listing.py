@@ -36,11 +36,12 @@ def list_(
 
         typer.echo(json_module.dumps([e.to_dict() for e in entries], indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    from byheart.cli._console import console as make_console
+
+    console = make_console()
     for key, heading in _HEADINGS.items():
         if wanted not in ("", key):
             continue

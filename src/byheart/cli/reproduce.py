@@ -62,7 +62,9 @@ def reproduce(
     if json:
         typer.echo(json_module.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
-        console = Console()
+        from byheart.cli._console import console as make_console
+
+        console = make_console()
         console.print(f"[bold]{escape(key)}[/bold]: {escape(result.claim)}\n")
         table = Table("check", "expected", "measured", "")
         for check in result.checks:

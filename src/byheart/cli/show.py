@@ -16,21 +16,21 @@ def show(
     html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
 ) -> None:
     """Print a report; in Python: byheart.Report.load(path)."""
+    from byheart.core._files import write_atomically
     from byheart.core.report import Report
 
     loaded = Report.load(report / "report.json" if report.is_dir() else report)
     if html is not None:
-        html.write_text(loaded.to_html(), encoding="utf-8")
+        write_atomically(html, loaded.to_html())
         typer.echo(f"wrote {html}", err=True)
     if json:
         typer.echo(loaded.to_json())
         return
     if html is None:
-        from rich.console import Console
-
+        from byheart.cli._console import console
         from byheart.core._report_text import render
 
-        Console().print(render(loaded))
+        console().print(render(loaded))
 
 
 def register(app: typer.Typer) -> None:

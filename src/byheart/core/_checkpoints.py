@@ -16,15 +16,37 @@ import os
 import shutil
 import struct
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from byheart.core.errors import DataError, MissingExtra, ModelError, need
+from byheart.core.errors import DataError, MissingExtra, ModelError, UsageError, need
 
-__all__ = ["read"]
+__all__ = ["check_device", "read"]
 
 _EMBEDDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def check_device(device: str | None) -> None:
+    """See that there is such a device, before anything is put on it.
+
+    Raises:
+        UsageError: If it is none of torch's, or this machine has none.
+    """
+    if device is None:
+        return
+    torch = need("torch", "torch")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).splitlines()[0].split(" device type at ")[0][:160]
+        there = ["cpu"]
+        there += ["cuda"] if torch.cuda.is_available() else []
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise UsageError(
+            f"cannot use the device {device!r} ({said}); on this machine: {', '.join(there)}"
+        ) from error
 
 
 def read(spec: str, *, device: str, dtype: str | None) -> tuple[Any, Any]:
@@ -36,6 +58,7 @@ def read(spec: str, *, device: str, dtype: str | None) -> tuple[Any, Any]:
     """
     need("torch", "torch")
     need("transformers", "torch")
+    check_device(device)
     with _quiet():
         if spec == "smollm2":
             return _read_gguf(_embedded_file(), device, dtype)
@@ -89,16 +112,39 @@ def _read_hf(name: str, device: str, dtype: str | None) -> tuple[Any, Any]:
     local = {"local_files_only": True} if folder.is_dir() else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **local)
-        module = AutoModelForCausalLM.from_pretrained(
-            name, dtype=_dtype(dtype, device), use_safetensors=True, **local
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        if folder.is_dir() and not list(folder.glob("tokenizer*")):
+            raise DataError(
+                f"{folder} holds no tokenizer; save it there too: tokenizer.save_pretrained(folder)"
+            ) from error
+        raise DataError(f"cannot load the tokenizer of hf:{name}: {_first_line(error)}") from error
+    chosen = _dtype(dtype, device)
+    try:
+        module, info = AutoModelForCausalLM.from_pretrained(
+            name, dtype=chosen, use_safetensors=True, output_loading_info=True, **local
         )
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"cannot load hf:{name}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot load hf:{name}: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if "mismatch" not in str(error):
+            raise
+        raise DataError(
+            f"cannot load hf:{name}: its weights are of other shapes than its config.json says"
+        ) from error
     except Exception as error:
         if type(error).__name__ == "SafetensorError":
             raise DataError(f"cannot load hf:{name}: broken safetensors file ({error})") from error
         raise
+    if missing := sorted(info["missing_keys"]):  # they would be filled with random numbers
+        raise DataError(
+            f"cannot load hf:{name}: {len(missing)} of the model's tensors are not in the file "
+            f"(the first: {missing[0]}); the checkpoint is of another model, or was cut off"
+        )
     return module.to(device), tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _read_adapter(folder: Path, device: str, dtype: str | None) -> tuple[Any, Any]:
@@ -113,8 +159,33 @@ def _read_adapter(folder: Path, device: str, dtype: str | None) -> tuple[Any, An
     if not base:
         raise DataError(f"{folder / 'adapter_config.json'}: base_model_name_or_path is empty")
     known = base == "smollm2" or str(base).startswith(("hf:", "gguf:"))
-    module, tokenizer = read(base if known else f"hf:{base}", device=device, dtype=dtype)
-    return peft.PeftModel.from_pretrained(module, str(folder)), tokenizer
+    try:
+        module, tokenizer = read(base if known else f"hf:{base}", device=device, dtype=dtype)
+    except DataError as error:
+        raise DataError(
+            f"the base model of the adapter {folder} cannot be loaded: {error}. "
+            "It is named as base_model_name_or_path in adapter_config.json"
+        ) from error
+    import safetensors
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is an error here
+            tuned = peft.PeftModel.from_pretrained(module, str(folder))
+            said = tuned.load_adapter(str(folder), "default", is_trainable=False)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"cannot load the adapter {folder}: {_first_line(error)}") from error
+    except safetensors.SafetensorError as error:
+        raise DataError(f"cannot load the adapter {folder}: broken file ({error})") from error
+    # prompt-learning adapters have no keys of the kind; LocalModel refuses them
+    missing = [k for k in said.missing_keys if ".default" in k]
+    if missing or said.unexpected_keys:
+        where = (missing or list(said.unexpected_keys))[0]
+        raise DataError(
+            f"the adapter {folder} does not fit its base model {base}: {len(missing)} tensors are "
+            f"missing and {len(said.unexpected_keys)} are unknown (the first: {where})"
+        )
+    return tuned, tokenizer
 
 
 def _read_gguf(file: Path, device: str, dtype: str | None) -> tuple[Any, Any]:

@@ -10,7 +10,26 @@ from pathlib import Path
 
 from byheart.core.errors import OutputError
 
-__all__ = ["write_atomically"]
+__all__ = ["make_folder", "write_atomically"]
+
+
+def make_folder(folder: Path) -> Path:
+    """Make the folder and try it, before minutes of work are spent.
+
+    Raises:
+        OutputError: If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, probe = tempfile.mkstemp(prefix=".byheart-write-test.", dir=folder)
+        os.close(handle)
+        os.unlink(probe)
+    except OSError as error:
+        what = "it is a file" if folder.is_file() else error.strerror or str(error)
+        raise OutputError(
+            f"cannot write into {folder}: {what}; choose another folder with --out"
+        ) from error
+    return folder
 
 
 def write_atomically(path: Path, text: str) -> None:

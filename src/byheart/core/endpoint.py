@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,6 +71,7 @@ async def reply_to(ask: Ask, model: InspectAIModel) -> Reply:
 
 
 async def _sample(ask: Sample, model: InspectAIModel) -> list[Completion]:
+    import anyio
     from inspect_ai.model import GenerateConfig
 
     config = GenerateConfig(
@@ -80,20 +82,46 @@ async def _sample(ask: Sample, model: InspectAIModel) -> list[Completion]:
         seed=ask.seed,
         num_choices=ask.n if ask.n > 1 and _provider(model) in _MANY else None,
     )
-    out: list[Completion] = []
-    while len(out) < ask.n:
-        output = await _generate(model, _messages(ask, model), config)
-        tokens = ((output.metadata or {}).get("byheart") or {}).get("tokens")
-        for i, choice in enumerate(output.choices):
-            text = _cut(choice.message.text, ask.stop)
-            own = tuple(tokens[i]) if tokens else ()
-            stop = "length" if choice.stop_reason == "max_tokens" else "stop"
-            out.append(Completion(text, own, stop))
-        if not output.choices:
-            out.append(Completion("", (), "stop"))
-        # providers that give one choice a call are asked again, with another seed each time
-        config = config.model_copy(update={"num_choices": None, "seed": ask.seed + len(out)})
-    return out[: ask.n]
+    messages = _messages(ask, model)
+    out = _completions(await _generate(model, messages, config), ask)
+    # providers that give one choice a call are asked for the others at once, each with its own
+    # seed: one after the other, every conversation would wait for all, and end with all
+    config = config.model_copy(update={"num_choices": None})
+    further: list[list[Completion]] = [[] for _ in range(len(out), ask.n)]
+
+    async def one(i: int) -> None:
+        own = config.model_copy(update={"seed": ask.seed + ask.n - len(further) + i})
+        further[i] = _completions(await _generate(model, messages, own), ask)
+
+    try:
+        async with anyio.create_task_group() as group:
+            for i in range(len(further)):
+                group.start_soon(one, i)
+    except BaseExceptionGroup as errors:
+        raise _single(errors) from None
+    return [*out, *(c for found in further for c in found)][: ask.n]
+
+
+def _completions(output: ModelOutput, ask: Sample) -> list[Completion]:
+    """The choices of one call; an empty text where there are none."""
+    tokens = ((output.metadata or {}).get("byheart") or {}).get("tokens")
+    out = []
+    for i, choice in enumerate(output.choices):
+        # half a character, as broken servers send it, can be neither hashed nor written as UTF-8
+        text = re.sub("[\ud800-\udfff]", "\ufffd", choice.message.text)
+        own = tuple(tokens[i]) if tokens else ()
+        stop = "length" if choice.stop_reason == "max_tokens" else "stop"
+        out.append(Completion(_cut(text, ask.stop), own, stop))
+    return out or [Completion("", (), "stop")]
+
+
+def _single(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first real error of a group; cancellations only if there is nothing else."""
+    for error in errors.exceptions:
+        found = _single(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, Exception):
+            return found
+    return errors.exceptions[0]
 
 
 def _messages(ask: Sample, model: InspectAIModel) -> list[Any]:
@@ -176,6 +204,11 @@ def _ours(error: BaseException, model: InspectAIModel, timeout: int) -> ByheartE
     where = f"{model}" + (f" at {url}" if url else "")
     told = next((link for link in chain if type(link).__name__ != "RetryError"), error)
     said = str(told).splitlines()[0][:300] if str(told) else type(told).__name__
+    if "JSONDecodeError" in names or "NoneType" in said or "Unexpected non-" in said:
+        return EndpointError(
+            f"{where} answered, but not as an OpenAI-compatible server does ({said}); "
+            "is the address right? It usually ends in /v1"
+        )
     if "Timeout" in names:
         return EndpointError(
             f"{where} did not answer within {timeout} s; is the server overloaded or hanging?"
@@ -266,10 +299,7 @@ class InspectModel(Model):
         try:
             return _in_loop(everything)
         except BaseExceptionGroup as errors:
-            found: BaseException = errors
-            while isinstance(found, BaseExceptionGroup):
-                found = found.exceptions[0]
-            raise found from None
+            raise _single(errors) from None
 
 
 def _plain(error: BaseException) -> str:

@@ -21,6 +21,7 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "BudgetExceeded",
@@ -85,7 +86,13 @@ class ReportError(ByheartError, ValueError):
 
 
 class OutputError(ByheartError, OSError):
-    """Results cannot be written (no permission, full disk)."""
+    """Results cannot be written (no permission, full disk).
+
+    Attributes:
+        report: The `Report` that could not be saved, where there is one.
+    """
+
+    report: Any = None
 
 
 class BudgetExceeded(ByheartError, RuntimeError):

@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import anyio
 import inspect_ai
@@ -23,8 +22,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from byheart.core.ask import Ask, Facts, Reply
 from byheart.core.audit import Audit, Probe, Row
-from byheart.core.endpoint import facts_of, reply_to
-from byheart.core.errors import ByheartError, EndpointError, ModelError
+from byheart.core.endpoint import _single, facts_of, reply_to
+from byheart.core.errors import ByheartError, EndpointError, ModelError, OutputError
 from byheart.core.model import Model
 from byheart.core.provider import as_inspect_model
 from byheart.core.report import Failure
@@ -121,20 +120,11 @@ async def _hold(audit: Audit, probe: Probe, model: InspectAIModel) -> Row:
                     for i, ask in enumerate(asks):
                         group.start_soon(one, i, ask, replies)
             except BaseExceptionGroup as errors:
-                raise _first(errors) from errors
+                raise _single(errors) from errors
             asks = talk.send(replies)  # type: ignore[arg-type]
     except StopIteration as stop:
         row: Row = stop.value
         return row
-
-
-def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    """The first real error of a group; cancellations only if there is nothing else."""
-    for error in errors.exceptions:
-        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, Exception):
-            return found
-    return errors.exceptions[0]
 
 
 def _scorer(audit: Audit, seed: int) -> Scorer:
@@ -209,6 +199,7 @@ def evaluate(
 
     Raises:
         ModelError: If the model failed on everything it was asked, or its endpoint died.
+        OutputError: If the log cannot be written.
         KeyboardInterrupt: On Ctrl-C; rows finished before have been handed to `on_row`.
     """
     fatal: list[BaseException] = []
@@ -254,4 +245,9 @@ def evaluate(
     log = logs[0]
     if log.status == "error":
         message = log.error.message if log.error else "unknown error"
+        if message.startswith(("OSError", "PermissionError")):
+            raise OutputError(
+                f"cannot write the log into {log_dir}: {message}; free some room, or write no logs "
+                "with --no-logs: finished rows are kept"
+            )
         raise ModelError(f"{audit.name} on {model.name} stopped: {message}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import platform
 import time
@@ -223,6 +224,7 @@ def run(
     findings: list[Finding] = []
     failures: list[Failure] = []
     info: dict[str, Any] = {}
+    rows_done = 0
     stopped: BaseException | None = None
     journal: AbstractContextManager[Journal] = nullcontext(Journal(None))
     if out is not None:
@@ -238,11 +240,16 @@ def run(
             )  # fmt: skip
             stopped = done.stopped
             failures += done.failures
-            if done.rows:
-                findings += audit.findings(done.rows, seed=seed)
-            else:
-                reason = _reason(stopped) if stopped else "every probe failed"
-                skips.append(Skipped(audit.name, reason))
+            found = audit.findings(done.rows, seed=seed) if done.rows else []
+            findings += _not_silent(audit, done.rows, found)
+            if not found:
+                why = _reason(stopped) if stopped else "the others failed"
+                if done.rows:
+                    why = f"{len(done.rows)} of {len(probes)} questions answered, too few: {why}"
+                elif not stopped:
+                    why = "every probe failed"
+                skips.append(Skipped(audit.name, why))
+            rows_done += len(done.rows)
             info[audit.name] = {
                 "title": audit.title, "claim": audit.claim, "control": audit.control,
                 "source": audit.source, "n_probes": len(probes), "n_done": len(done.rows),
@@ -250,7 +257,7 @@ def run(
             }  # fmt: skip
     if (
         stopped is not None
-        and not findings
+        and not rows_done
         and not isinstance(stopped, KeyboardInterrupt | OutputError)
     ):
         raise stopped
@@ -268,11 +275,26 @@ def run(
         "audits": info,
         "complete": stopped is None,
         "missing": "" if stopped is None else _reason(stopped),
+        "stopped_by": "" if stopped is None else type(stopped).__name__,
         **dict(settings or {}),
     }
     return Report.of(
         model.name, findings, skipped=tuple(skips), failures=tuple(failures), meta=meta
     )
+
+
+def _not_silent(audit: Audit, rows: Sequence[Row], found: list[Finding]) -> list[Finding]:
+    """No verdict on a model that never said a word: it was not asked what it knows."""
+    if "sample" not in audit.needs or not rows:
+        return found
+    texts = [r.evidence.produced for r in rows if r.evidence is not None]
+    if len(texts) < len(rows) or any(t.strip() for t in texts):
+        return found
+    why = (
+        f"the model answered all {len(rows)} questions with empty text; is its chat template, or "
+        "the server in front of it, right?"
+    )
+    return [f if f.no_verdict else dataclasses.replace(f, no_verdict=why) for f in found]
 
 
 def _reason(error: BaseException) -> str:

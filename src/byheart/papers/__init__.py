@@ -59,11 +59,17 @@ def reproduce(
 
     Raises:
         UnknownName: If there is no such paper.
+        UsageError: If there is no such device.
+        OutputError: If `out` cannot be written; before anything is run.
     """
     if key not in PAPERS:
         raise UnknownName("paper", key, PAPERS)
+    from byheart.core._checkpoints import check_device
+    from byheart.core._files import make_folder
+
     module = importlib.import_module(PAPERS[key].module)
-    folder = None if out is None else Path(out)
+    check_device(device)
+    folder = None if out is None else make_folder(Path(out))
     result: Result = module.run(
         full=full, seeds=seeds, out=folder, progress=progress, device=device
     )
