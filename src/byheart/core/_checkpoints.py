@@ -117,7 +117,7 @@ def _read_hf(name: str, device: str, dtype: str | None) -> tuple[Any, Any]:
             raise DataError(
                 f"{folder} holds no tokenizer; save it there too: tokenizer.save_pretrained(folder)"
             ) from error
-        raise DataError(f"cannot load the tokenizer of hf:{name}: {_first_line(error)}") from error
+        raise DataError(f"cannot load hf:{name}, its tokenizer: {_first_line(error)}") from error
     chosen = _dtype(dtype, device)
     try:
         module, info = AutoModelForCausalLM.from_pretrained(

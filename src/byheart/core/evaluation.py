@@ -225,19 +225,24 @@ def evaluate(
     task = as_task(
         audit, seed=seed, probes=probes, conversation=_solver(audit, kept or {}, took, failed)
     )
-    logs = inspect_ai.eval(
-        task,
-        model=as_inspect_model(model),
-        model_roles={r: as_inspect_model(m) for r, m in (roles or {}).items()} or None,
-        display="none",
-        log_dir=str(log_dir),
-        log_level="error",
-        max_samples=max(64, len(probes)) if "weights" in model.capabilities else 32,
-        fail_on_error=True,
-        acp_server=False,
-        ctl_server=False,
-        score_display=False,
-    )
+    try:
+        logs = inspect_ai.eval(
+            task,
+            model=as_inspect_model(model),
+            model_roles={r: as_inspect_model(m) for r, m in (roles or {}).items()} or None,
+            display="none",
+            log_dir=str(log_dir),
+            log_level="error",
+            max_samples=max(64, len(probes)) if "weights" in model.capabilities else 32,
+            fail_on_error=True,
+            acp_server=False,
+            ctl_server=False,
+            score_display=False,
+        )
+    except ByheartError:
+        raise
+    except OSError as error:
+        raise _unwritten(log_dir, str(error)) from error
     if fatal:
         raise fatal[0]
     if not logs or logs[0].status == "cancelled":
@@ -246,8 +251,12 @@ def evaluate(
     if log.status == "error":
         message = log.error.message if log.error else "unknown error"
         if message.startswith(("OSError", "PermissionError")):
-            raise OutputError(
-                f"cannot write the log into {log_dir}: {message}; free some room, or write no logs "
-                "with --no-logs: finished rows are kept"
-            )
+            raise _unwritten(log_dir, message)
         raise ModelError(f"{audit.name} on {model.name} stopped: {message}")
+
+
+def _unwritten(log_dir: Path, what: str) -> OutputError:
+    return OutputError(
+        f"cannot write the log into {log_dir}: {what}; free some room, or write no logs with "
+        "--no-logs: finished rows are kept"
+    )

@@ -27,6 +27,9 @@ SCHEMA = "byheart.report/1"
 _FIELDS = ("model", "findings", "skipped", "failures", "meta", "self_test")
 
 
+_KINDS = {"model": str, "findings": list, "skipped": list, "failures": list, "meta": dict}
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """An audit that was not run, and why."""
@@ -158,12 +161,16 @@ class Report:
             ReportError: Broken JSON, another schema, missing, unknown or wrong fields (named).
         """
         try:
-            record = json.loads(text, parse_constant=_refuse_constant)
+            record = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
             raise ReportError(
                 f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}; "
                 "the file is cut off or was edited"
             ) from error
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, ReportError):
+                raise
+            raise ReportError(f"no byheart report: {error}") from error
         if not isinstance(record, dict) or "schema" not in record:
             raise ReportError(f"no byheart report: the field 'schema' ({SCHEMA!r}) is missing")
         if record["schema"] != SCHEMA:
@@ -174,6 +181,18 @@ class Report:
         missing = [name for name in _FIELDS if name not in record]
         if missing:
             raise ReportError(f"the report lacks {', '.join(missing)}; it was edited or cut off")
+        for name, kind in _KINDS.items():
+            if not isinstance(record[name], kind):
+                raise ReportError(
+                    f"the report cannot be read: its field {name!r} is {_shown(record[name])}, expected "
+                    f"{'text' if kind is str else 'a list' if kind is list else 'an object'}; "
+                    "it was edited"
+                )
+        audits = record["meta"].get("audits", {})
+        if not isinstance(audits, dict) or not all(isinstance(a, dict) for a in audits.values()):
+            raise ReportError(
+                f"the report cannot be read: its meta.audits is {_shown(audits)}, expected objects"
+            )
         try:
             return cls(
                 str(record["model"]),
@@ -252,6 +271,11 @@ class Report:
         return matches(self, parse(expression))
 
 
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
 def _refuse_constant(name: str) -> float:
     raise ReportError(f"the report holds {name}, which is no number; it was not written by byheart")
 
@@ -264,6 +288,8 @@ def _finding(record: Any, path: str) -> Finding:
     missing = [k for k in needed if k not in fields]
     if missing:
         raise ReportError(f"{path} lacks {', '.join(missing)}")
+    if not isinstance(fields["name"], str):
+        raise ReportError(f"{path}: its name is {_shown(fields['name'])}, expected text")
     try:
         return Finding.from_dict(fields)
     except (TypeError, KeyError, UsageError) as error:
