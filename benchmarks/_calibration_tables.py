@@ -72,6 +72,8 @@ def _table(
 
 
 def _rate(rate: Any) -> str:
+    if rate.unjudged == rate.n:
+        return "no verdict"
     return f"{rate.hits}/{rate.n} [{rate.share.low:.2f}, {rate.share.high:.2f}]"
 
 

@@ -212,7 +212,12 @@ def _arguments() -> argparse.Namespace:
     add("--model", default="tiny", help="tiny (trained on the spot) or what byheart.load takes")
     add("--seeds", type=int, default=3, help="plantings (default: 3, some minutes)")
     add("--first-seed", type=int, default=0)
-    add("--items", type=int, default=12, help="planted items an audit; as many held back and fresh")
+    add(
+        "--items",
+        type=int,
+        default=12,
+        help="planted items an audit, as many held back and fresh; economic-recall wants 12",
+    )
     add("--samples", type=int, default=8, help="answers an item, for output-distribution")
     add("--multiplicities", type=int, nargs="+", default=[0, 1, 4, 16, 64])
     add("--layers", type=int, default=4, help="upper layers that wear the adapter (not for tiny)")

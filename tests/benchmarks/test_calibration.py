@@ -190,6 +190,10 @@ def test_table_and_summary_say_the_same(tmp_path):
     assert "| **verbatim** | 0/4 [0.00, 0.49] | 3/4 [0.30, 0.95] |" in text
     assert "| **verbatim** |  | 0/4 [0.00, 0.49] |" in text, "what was not measured is empty"
     assert "| verbatim | 0 of 8 |" in text
+    blind = records.Ledger(None)
+    blind.add(entry(0, "planted", "no verdict", "not shown"))
+    assert "| verbatim/f0 | no verdict |" in calibration.tables(blind)
+    assert "| verbatim/f1 | 0/1 [0.00, 0.79] |" in calibration.tables(blind)
     assert "| verbatim/f0 | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |" in text
 
 
