@@ -479,13 +479,17 @@ def _draw_detectors(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
         at, [f"leaked\n{c}" if c[0] == "x" else f"{c}\nepochs" for c in order]
     )  # fmt: skip
     axes.set(ylim=(-0.03, 1.05), title="Likelihood notices contamination long before CDD does")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, 0.92), fontsize=9)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.08), fontsize=9)
 
 
 def _draw_scores(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
     mixed = _mixed(runs)
     steps = sorted({r for _, r in mixed})
     looks = {"full original": "-", "lora original": "--", "full variant": ""}
+    names = {
+        "full original": "full fine-tuning", "lora original": "LoRA",
+        "full variant": "full, variants leaked",
+    }  # fmt: skip
     for method, style in looks.items():
         repeats = [r for m, r in mixed if m == method]
         x = [steps.index(r) for r in repeats]
@@ -494,7 +498,7 @@ def _draw_scores(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
             marker = "o" if style == "-" else "s" if style else "x"
             axes.plot(
                 x, y, style or "none", color=colour, lw=2, marker=marker, ms=5,
-                label=f"{what}, {method.removesuffix(' original')}",
+                label=f"{what}, {names[method]}",
             )  # fmt: skip
     if mixed:
         axes.axhline(
@@ -507,6 +511,6 @@ def _draw_scores(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:
     axes.set_xticks(range(len(steps)), [str(r) for r in steps])
     axes.set(
         ylim=(-0.03, 1.05), xlabel="times a leaked document occurs in the mixture",
-        title="TED takes the recited part out of a score",
+        title="TED takes back some of what recitation gained",
     )  # fmt: skip
     axes.legend(frameon=False, loc="upper left", fontsize=9)
