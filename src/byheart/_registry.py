@@ -8,7 +8,7 @@ from typing import Any
 
 from inspect_ai import Task, task
 
-from byheart.audits import AUDITS, audit_class
+from byheart.audits import AUDITS, audit_class, make
 from byheart.core.evaluation import as_task
 from byheart.core.provider import byheart_provider
 
@@ -20,7 +20,7 @@ def _task(name: str) -> Any:
     cls = audit_class(name)
 
     def build(seed: int = 0, limit: int | None = None, **knobs: Any) -> Task:
-        return as_task(cls(**knobs), seed=seed, limit=limit)
+        return as_task(make(name, **knobs), seed=seed, limit=limit)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     hints = inspect.get_annotations(cls, eval_str=False)
@@ -33,7 +33,7 @@ def _task(name: str) -> Any:
             default = (
                 field.default
                 if field.default is not dataclasses.MISSING
-                else field.default_factory()  # type: ignore[misc]
+                else field.default_factory()  # type: ignore[misc, operator]
             )
             parameters.append(
                 inspect.Parameter(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -229,3 +231,23 @@ def test_json_is_all_that_stdout_holds(cli, tiny, tmp_path):
     code, out, _ = cli(*words, "--json")
     assert code == 0
     assert json.loads(out)["meta"]["complete"] is True
+
+
+def test_a_table_that_cannot_be_printed(report):
+    """Stdout on a full disk: one line and an exit code, also from Python's own last flush."""
+    words = [sys.executable, "-c", "from byheart.cli import main; main()", "show", str(report)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 4
+    assert "cannot print the result" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_task_of_inspect_ai_refuses_a_knob_of_the_wrong_kind():
+    pytest.importorskip("inspect_ai")
+    from byheart import _registry
+    from byheart.core.errors import UsageError
+
+    with pytest.raises(UsageError, match=r"verbatim\.prefix is a whole number"):
+        _registry.verbatim(prefix="abc")

@@ -5,6 +5,7 @@ Environment variables (read here and nowhere else): ``BYHEART_DEBUG=1`` shows tr
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -84,6 +85,12 @@ def main() -> None:
         from byheart.core.errors import ModelError
 
         sys.exit(EXIT_MODEL if isinstance(error, ModelError) else EXIT_USAGE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _say(OutputError(f"cannot print the result: {error.strerror}; free some room"))
+        sys.stdout = None  # what is left in it can be written no better when Python ends
+        sys.exit(EXIT_OUTPUT)
     except KeyboardInterrupt:
         _say(KeyboardInterrupt("interrupted; finished samples are kept, run it again to go on"))
         sys.exit(EXIT_INTERRUPTED)

@@ -120,7 +120,7 @@ def _read_hf(name: str, device: str, dtype: str | None) -> tuple[Any, Any]:
         raise DataError(f"cannot load hf:{name}, its tokenizer: {_first_line(error)}") from error
     chosen = _dtype(dtype, device)
     try:
-        module, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=chosen, use_safetensors=True, output_loading_info=True, **local
         )
     except (OSError, ValueError, KeyError) as error:
@@ -135,6 +135,7 @@ def _read_hf(name: str, device: str, dtype: str | None) -> tuple[Any, Any]:
         if type(error).__name__ == "SafetensorError":
             raise DataError(f"cannot load hf:{name}: broken safetensors file ({error})") from error
         raise
+    module, info = loaded
     if missing := sorted(info["missing_keys"]):  # they would be filled with random numbers
         raise DataError(
             f"cannot load hf:{name}: {len(missing)} of the model's tensors are not in the file "
@@ -200,7 +201,7 @@ def _read_gguf(file: Path, device: str, dtype: str | None) -> tuple[Any, Any]:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-        module = AutoModelForCausalLM.from_pretrained(
+        module: Any = AutoModelForCausalLM.from_pretrained(
             str(file.parent), gguf_file=file.name, dtype=_dtype("float32", device)
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError, struct.error) as error:
