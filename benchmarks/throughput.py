@@ -1,5 +1,9 @@
 """Tokens a second, one prompt at a time with plain transformers against byheart's batches.
 
+Three loads: texts of their own ("scored"), answers behind a common context ("scored, shared"), and
+greedy continuations. A text of its own costs a forward pass whoever does it, and on a CPU one text
+already fills the cores: batches save little there. What is shared is read once.
+
 Run: python benchmarks/throughput.py [--texts 24] [--prompts 16] [--new 24] [--membership 1000]
 """
 
@@ -41,6 +45,19 @@ def naive_scores(model: Any, texts: list[str]) -> list[np.ndarray]:
     return out
 
 
+def naive_answers(model: Any, context: str, answers: list[str]) -> list[np.ndarray]:
+    """The same for answers behind one context: it is read once an answer."""
+    out = []
+    with torch.no_grad():
+        before = len(model.tokenizer(context)["input_ids"])
+        for answer in answers:
+            ids = model.tokenizer(context + answer, return_tensors="pt")["input_ids"]
+            logits = model.module(input_ids=ids.to(model.device)).logits[0, before - 1 : -1]
+            chosen = torch.log_softmax(logits.float(), -1).cpu()
+            out.append(chosen.gather(1, ids[0, before:, None])[:, 0].numpy())
+    return out
+
+
 def naive_tokens(model: Any, prompts: list[str], new: int) -> list[list[int]]:
     """The loop that everybody writes: one `generate` a prompt."""
     out = []
@@ -67,6 +84,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--texts", type=int, default=24, help="texts to score")
+    parser.add_argument("--context", type=int, default=160, help="words before the answers")
+    parser.add_argument("--answers", type=int, default=16, help="answers behind each context")
     parser.add_argument("--prompts", type=int, default=16, help="prompts to continue")
     parser.add_argument("--new", type=int, default=24, help="new tokens a prompt")
     parser.add_argument("--membership", type=int, default=0, help="texts scored with moments")
@@ -87,6 +106,18 @@ def main() -> None:
         assert np.abs(a[-len(b.logprobs) :] - b.logprobs).max() < 0.02, "the scores differ"
     tokens = sum(len(s.logprobs) for s in ours)
     line("scored", tokens, middle - start, tokens, end - middle)
+
+    contexts = make_texts(2, args.context, args.context, seed=3)
+    answers = [f" {t}" for t in make_texts(args.answers, 4, 8, seed=4)]
+    start = time.perf_counter()
+    naive = [s for c in contexts for s in naive_answers(model, c, answers)]
+    middle = time.perf_counter()
+    ours = model.score([Score(a, context=c) for c in contexts for a in answers])
+    end = time.perf_counter()
+    for a, b in zip(naive, ours, strict=True):
+        assert np.abs(a - b.logprobs).max() < 0.02, "the scores differ"
+    tokens = sum(len(s.logprobs) for s in ours)
+    line("scored, shared", tokens, middle - start, tokens, end - middle)
 
     prompts = make_texts(args.prompts, 10, 30, seed=1)
     start = time.perf_counter()

@@ -357,7 +357,7 @@ def test_a_few_months_do_not_decide_whether_a_limit_holds():
     assert limit.details["months"] == {"before": 8, "between": 8, "post": 8}
 
 
-def test_inspect_runs_the_probe_on_a_mock_that_knows_values_up_to_a_date():
+def test_inspect_runs_the_probe_on_a_mock_that_knows_values_up_to_a_date(tmp_path):
     """Usage is set by hand: without it the mock counts tokens with a vocabulary off the network."""
     from inspect_ai import eval as inspect_eval
     from inspect_ai.model import ModelOutput, ModelUsage, get_model
@@ -374,7 +374,7 @@ def test_inspect_runs_the_probe_on_a_mock_that_knows_values_up_to_a_date():
 
     task = economic_recall(series=("us_cpi_nsa",), cutoff="2024-06", limit=4)
     mock = get_model("mockllm/model", custom_outputs=reply)
-    (log,) = inspect_eval(task, model=mock, display="none", log_dir="memory://")
+    (log,) = inspect_eval(task, model=mock, display="none", log_dir=str(tmp_path))
     assert log.status == "success", log.error
     scores = {s.id: next(iter(s.scores.values())) for s in log.samples}
     assert len(scores) == 8

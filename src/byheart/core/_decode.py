@@ -374,7 +374,8 @@ def _buffered_layer() -> Any:
 
             def __init__(self, room: int) -> None:
                 super().__init__()
-                self._room, self._buffers = room, None
+                self._room = room
+                self._buffers: Any = None
 
             def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> Any:
                 if not self.is_initialized:

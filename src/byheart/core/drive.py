@@ -37,7 +37,9 @@ def answer(
         if target is None:
             raise UsageError(f"this audit asks a model in the role {role!r}, and none was given")
         batch = [asks[i] for i in where]
-        replies = target.sample(batch) if sampling else target.score(batch)  # type: ignore[arg-type]
+        replies: Sequence[Reply] = (
+            target.sample(batch) if sampling else target.score(batch)  # type: ignore[arg-type]
+        )
         for i, reply in zip(where, replies, strict=True):
             out[i] = reply
     return out  # type: ignore[return-value]

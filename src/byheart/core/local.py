@@ -212,7 +212,7 @@ class LocalModel(Model):
 
         windows = list(self._windows(asks))
         parts: dict[int, list[tuple[_Window, np.ndarray]]] = {}
-        left = np.bincount([w.ask for w in windows], minlength=len(asks)) if windows else []
+        left = np.bincount(np.array([w.ask for w in windows], dtype=int), minlength=len(asks))
         with torch.inference_mode():
             for batch, measured in self._measure(windows, asks):
                 done = 0
@@ -277,7 +277,8 @@ class LocalModel(Model):
         moments = any(asks[w.ask].moments for w in batch)
         longest = max(len(w.ids) for w in batch) - shared
         ids_BL = torch.zeros(len(batch), longest, dtype=torch.long)
-        rows, columns = [], []
+        rows: list[int] = []
+        columns: list[int] = []
         for b, w in enumerate(batch):
             ids_BL[b, : len(w.ids) - shared] = torch.tensor(w.ids[shared:])
             rows += [b] * (len(w.ids) - w.first)

@@ -106,7 +106,9 @@ def _take(
 ) -> tuple[list[tuple[Ask, Future[Reply]]], list[tuple[Ask, Future[Reply]]]]:
     """The next batch, of the first ask's kind, and what stays waiting."""
     kind = type(waiting[0][0])
-    batch, rest, rows = [], [], 0
+    batch: list[tuple[Ask, Future[Reply]]] = []
+    rest: list[tuple[Ask, Future[Reply]]] = []
+    rows = 0
     for pair in waiting:
         size = pair[0].n if isinstance(pair[0], Sample) else 1
         limit = _ROWS if kind is Sample else _TEXTS
@@ -178,7 +180,7 @@ class ByheartAPI(ModelAPI):
             raise CapabilityError(f"{self.model_name}: the byheart provider calls no tools")
         started = time.perf_counter()
         marks = [(m.metadata or {}).get("byheart") for m in input]
-        mark = next((m for m in marks if m), {})
+        mark: dict[str, Any] = next((m for m in marks if m), {})
         if mark.get("score"):
             context = mark.get("context", "")
             if not isinstance(context, str):

@@ -161,7 +161,9 @@ class Series:
         high = 10**9 if end is None else month_index(end)
         keep = [i for i, m in enumerate(self.months) if low <= m <= high]
         return replace(
-            self, dates=[self.dates[i] for i in keep], values=[self.values[i] for i in keep]
+            self,
+            dates=tuple(self.dates[i] for i in keep),
+            values=tuple(self.values[i] for i in keep),
         )
 
     def with_vintage(self, other: Series) -> Series:

@@ -64,7 +64,13 @@ def run_full(
     ]
     tell("tuning an adapter on three series", 0.02)
     tuned = plant(base, texts, seed=seed, seconds=seconds)
-    knobs = {"cutoff": CUTOFF, "embargo": 0, "start": START, "per_arm": 240, "seed": seed}
+    knobs: dict[str, Any] = {
+        "cutoff": CUTOFF,
+        "embargo": 0,
+        "start": START,
+        "per_arm": 240,
+        "seed": seed,
+    }
     tell("asking for values", 0.75)
     plain = recall(series, model=tuned, **knobs)
     tell("asking under the order to forget", 0.85)

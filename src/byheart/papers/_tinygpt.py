@@ -218,10 +218,10 @@ def fit(
             ids = torch.zeros(len(rows), longest, dtype=torch.long)
             target = torch.full((len(rows), longest - 1), -100)
             for r, i in enumerate(rows):
-                document = torch.as_tensor(documents[i])
-                ids[r, : len(document)] = document
+                tokens = torch.as_tensor(documents[i])
+                ids[r, : len(tokens)] = tokens
                 first = max(starts[i], 1)
-                target[r, first - 1 : len(document) - 1] = document[first:]
+                target[r, first - 1 : len(tokens) - 1] = tokens[first:]
             ids, target = ids.to(device), target.to(device)
             loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), target.flatten())
             optimiser.zero_grad(set_to_none=True)

@@ -131,7 +131,7 @@ class LoraSwitch(Switch):
             self.module = peft.get_peft_model(module, config)
         self.module.eval()
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._hooked = []
+        self._hooked: list[bool] = []
         self.module.register_forward_pre_hook(self._enter)
         self.module.register_forward_hook(self._leave, always_call=True)
 

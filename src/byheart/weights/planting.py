@@ -222,12 +222,14 @@ def _documents(model: LocalModel, texts: Sequence[Text], where: str) -> list[Doc
     end = model.tokenizer.eos_token_id
     out = []
     for i, text in enumerate(texts):
-        pair = not isinstance(text, str)
-        if pair and (len(text) != 2 or not all(isinstance(t, str) for t in text)):
+        if not isinstance(text, str) and (
+            len(text) != 2 or not all(isinstance(t, str) for t in text)
+        ):
             raise UsageError(f"{where}[{i}] must be a string or a (prompt, answer) pair: {text!r}")
-        if not (text[1] if pair else text).strip() or not text[0].strip():
+        learned = text if isinstance(text, str) else text[1]
+        if not learned.strip() or not text[0].strip():
             raise DataError(f"{where}[{i}] is empty: {text!r}")
-        if pair:
+        if not isinstance(text, str):
             start = model.prompt_ids((("user", text[0]),))
             ids = start + model.encode(text[1])
             first = len(start)
@@ -238,7 +240,7 @@ def _documents(model: LocalModel, texts: Sequence[Text], where: str) -> list[Doc
         if len(ids) > model.context_length:
             raise DataError(
                 f"{where}[{i}] has {len(ids)} tokens and {model.name} attends to "
-                f"{model.context_length}; cut it: {(text[1] if pair else text)[:60]!r}"
+                f"{model.context_length}; cut it: {learned[:60]!r}"
             )
         if len(ids) <= first:
             raise DataError(f"{where}[{i}] is one token, and nothing comes before it: {text!r}")
