@@ -8,26 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from byheart.cli import main
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; returns (exit code, stdout, stderr)."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["byheart", *words])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +23,10 @@ def folder(tmp_path_factory):
     return place
 
 
-def test_audit_writes_report_rows_and_logs_and_resumes(run, folder, tmp_path):
+def test_audit_writes_report_rows_and_logs_and_resumes(cli, folder, tmp_path):
     out = tmp_path / "out"
     words = ("audit", f"hf:{folder}", "verbatim", "--limit", "5", "--out", str(out), "--json")
-    code, text, _ = run(*words)
+    code, text, _ = cli(*words)
     report = json.loads(text)
     assert code == 0
     assert report["meta"]["complete"] is True
@@ -54,19 +35,19 @@ def test_audit_writes_report_rows_and_logs_and_resumes(run, folder, tmp_path):
     assert list((out / "logs").glob("*.eval"))
     rows = (out / "rows.jsonl").read_text()
     assert len(rows.splitlines()) == 10
-    code, again, _ = run(*words)
+    code, again, _ = cli(*words)
     assert code == 0
     assert (out / "rows.jsonl").read_text() == rows
     assert json.loads(again)["findings"] == report["findings"]
 
-    code, text, _ = run("show", str(out))
+    code, text, _ = cli("show", str(out))
     assert code == 0
     assert "exact" in text
     assert "None of" in text
-    code, text, _ = run("diff", str(out), str(out / "report.json"), "--json")
+    code, text, _ = cli("diff", str(out), str(out / "report.json"), "--json")
     assert code == 0
     json.loads(text)
-    code, _, err = run(*words[:-1], "--fail-on", "seen<0.5")
+    code, _, err = cli(*words[:-1], "--fail-on", "seen<0.5")
     assert code == 1
     assert "verbatim/exact" in err
 
@@ -89,37 +70,37 @@ def test_audit_writes_report_rows_and_logs_and_resumes(run, folder, tmp_path):
         (("list", "audit-s"), 2, "audits"),
     ],
 )
-def test_what_goes_wrong_is_one_clear_line(run, tmp_path, monkeypatch, words, code, said):
+def test_what_goes_wrong_is_one_clear_line(cli, tmp_path, monkeypatch, words, code, said):
     monkeypatch.chdir(tmp_path)
-    got, _, err = run(*words)
+    got, _, err = cli(*words)
     assert got == code, err
     assert said in err
     assert "Traceback" not in err
 
 
-def test_an_unreachable_endpoint_is_said_in_bounded_time(run, tmp_path, monkeypatch):
+def test_an_unreachable_endpoint_is_said_in_bounded_time(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("LOCAL_API_KEY", "none")
-    code, _, err = run("audit", "inspect:openai-api/local/m", "verbatim", "--out", str(tmp_path))
+    code, _, err = cli("audit", "inspect:openai-api/local/m", "verbatim", "--out", str(tmp_path))
     assert code == 3
     assert "127.0.0.1:9" in err or "cannot be reached" in err
 
 
-def test_list_tells_what_there_is(run):
-    code, text, _ = run("list", "--json")
+def test_list_tells_what_there_is(cli):
+    code, text, _ = cli("list", "--json")
     assert code == 0
     entries = json.loads(text)
     assert {"audit", "control", "paper"} <= {e["kind"] for e in entries}
     assert all(e["about"] and e["status"] for e in entries)
-    code, text, _ = run("list", "audits")
+    code, text, _ = cli("list", "audits")
     assert code == 0
     assert "membership" in text
     assert "cdd-ted" not in text
 
 
-def test_version_and_help(run):
-    assert run("--version")[0] == 0
+def test_version_and_help(cli):
+    assert cli("--version")[0] == 0
     for verb in ("audit", "list", "show", "diff", "reproduce"):
-        code, text, _ = run(verb, "--help")
+        code, text, _ = cli(verb, "--help")
         assert code == 0
         assert "Usage" in text

@@ -86,7 +86,7 @@ def test_reading_a_benchmark_names_the_line(tmp_path):
     path.write_text(good)
     with pytest.raises(DataError, match="at least 2"):
         read_items(path)
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_items(tmp_path / "none")
 
 

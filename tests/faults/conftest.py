@@ -1,4 +1,4 @@
-"""An endpoint on this machine that can be made to fail, and the command line to point at it."""
+"""An endpoint on this machine that can be made to fail; broken copies of a tiny model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-
-pytest.importorskip("inspect_ai")
-pytest.importorskip("openai")
 
 
 class Server(ThreadingHTTPServer):
@@ -79,24 +76,6 @@ def server(monkeypatch):
     yield server
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process; returns (exit code, stdout, stderr)."""
-    from byheart.cli import main
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["byheart", *map(str, words)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 @pytest.fixture(scope="session")

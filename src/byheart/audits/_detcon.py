@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from byheart.audits._cdd import clean, tokens_of
+from byheart.core._json_lines import read_json_lines
 from byheart.core.errors import DataError
 
 __all__ = ["read_detcon"]
@@ -33,29 +33,15 @@ def read_detcon(
     Raises:
         DataError: Names the file, the line and the field.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    out = [
-        _record(line, f"{path}, line {number}", number, encode)
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    out = [_record(record, where, n, encode) for n, where, record in read_json_lines(path)]
     if not out:
         raise DataError(f"{path} holds no records")
     return out
 
 
 def _record(
-    line: str, where: str, number: int, encode: Callable[[str], Sequence[int]]
+    record: Mapping[str, Any], where: str, number: int, encode: Callable[[str], Sequence[int]]
 ) -> Mapping[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where}: not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: expected an object")
     label = record.get("label")
     if label not in (None, 0, 1):
         raise DataError(f"{where}: label must be 0, 1, false or true, got {label!r}")

@@ -6,7 +6,6 @@ from a grammar. No model has read it, and nothing but training tells leaked item
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from byheart.core._json_lines import read_json_lines
 from byheart.core.errors import DataError, UsageError
 from byheart.data.canaries import _LISTS, canaries
 
@@ -216,31 +216,17 @@ def read_items(path: str | Path) -> list[Item]:
     Raises:
         DataError: Names the file, the line and the field.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     out = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}, line {number}: expected an object")
+    for number, where, record in read_json_lines(path):
         question = record.get("question", record.get("prompt"))
         answer = record.get("answer", record.get("standard_solution", ""))
         if not isinstance(question, str) or not question.strip():
-            raise DataError(f"{path}, line {number}: needs a question (or prompt) as text")
+            raise DataError(f"{where}: needs a question (or prompt) as text")
         if not isinstance(answer, str):
-            raise DataError(f"{path}, line {number}: answer must be text")
+            raise DataError(f"{where}: answer must be text")
         label = record.get("label")
         if label not in (None, 0, 1):
-            raise DataError(
-                f"{path}, line {number}: label must be 0, 1, false or true, got {label!r}"
-            )
+            raise DataError(f"{where}: label must be 0, 1, false or true, got {label!r}")
         out.append(
             Item(str(record.get("id", f"line-{number}")), question, answer,
                  None if label is None else bool(label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,7 +127,9 @@ class LoraSwitch(Switch):
             task_type="CAUSAL_LM",
             fan_in_fan_out=not any(isinstance(m, torch.nn.Linear) for m in scope.modules()),
         )
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # peft asks transformers by a name that transformers is about to rename
+            warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(seed)
             self.module = peft.get_peft_model(module, config)
         self.module.eval()

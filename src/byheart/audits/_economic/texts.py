@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from byheart.audits._economic import prompts
 from byheart.audits._economic.parse import parse_object, said_date
+from byheart.core._json_lines import read_json_lines
 from byheart.core.ask import Sample
 from byheart.core.errors import DataError, UsageError
 from byheart.core.model import load as load_model
@@ -72,25 +72,7 @@ class Texts:
         Raises:
             DataError: Names the line that cannot be used.
         """
-        path = Path(str(path))
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8; save it as UTF-8") from error
-        records = []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(record, dict):
-                raise DataError(f"{path}, line {number}: expected an object, got {line[:40]!r}")
-            records.append(record)
-        return cls.of(records, str(path))
+        return cls.of([record for _, _, record in read_json_lines(str(path))], str(path))
 
 
 _LEGAL = re.compile(
