@@ -2,7 +2,7 @@
 
 A note is one turn of a conversation or one thing written down. Its score is
 
-    score = (scaled(words) + scaled(meaning)) / 2 + time, less a tenth if the note only asks
+    score = ((scaled(words) + scaled(meaning)) / 2 + time) * (1 - asking / 5)
 
 - *words*: BM25 on stemmed words; a note owns half of its neighbour's words, a quarter of the
   next one's, an eighth of the third's (`byheart.notes.search_keywords`), because the answer seldom
@@ -12,6 +12,7 @@ A note is one turn of a conversation or one thing written down. Its score is
   same halving weights;
 - *time*: a quarter where a day, month or year named in the query meets the day the note was
   said or a time expression in it, resolved against that day (`byheart.notes.time_expressions`);
+- *asking*: the share of the note's sentences that are questions: what is asked is not yet told;
 - scaled(x) = (x - min) / (max - min) over the notes.
 
 The weights are the plainest there are (equal shares, halving, Lucene's k1 and b) and lie on flat
@@ -66,9 +67,11 @@ class Note:
         return own + [p for a in self.attached for p in passages(a, speaker=self.speaker)]
 
     @property
-    def asks(self) -> bool:
-        """Whether it ends on a question: then its words are asked about rather than told."""
-        return self.text.rstrip(" \t\n\"'”’)").endswith(("?", "？"))
+    def asking(self) -> float:
+        """The share of its sentences that are questions, 0 to 1."""
+        sentences = passages(self.text)
+        asked = sum(s.rstrip(" \"'”’)]").endswith(("?", "？")) for s in sentences)
+        return asked / max(len(sentences), 1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Weights:
         meaning: Of the encoder's score beside the words' (1 is half and half).
         context: Of the blended neighbourhood beside the nearest sentence (1 is half and half).
         time: Added where times meet.
-        asking: Share taken off notes that end on a question.
+        asking: Share taken off a note that only asks; less where it tells something too.
         speaker: Share added to notes whose speaker the query names. None: 0.3 without an encoder,
             else 0, because the sentences that are embedded carry their speaker already.
         reach: Neighbours on either side that lend.
@@ -91,7 +94,7 @@ class Weights:
     meaning: float = 1.0
     context: float = 1.0
     time: float = 0.25
-    asking: float = 0.1
+    asking: float = 0.2
     speaker: float | None = None
     reach: int = 3
     decay: float = 0.5
@@ -147,21 +150,27 @@ class _Rows:
     """Float32 rows that can be appended to without copying all of them each time."""
 
     def __init__(self) -> None:
-        self._room: np.ndarray | None = None
+        self._room = np.zeros((64, 0), dtype=np.float32)
         self.n = 0
 
+    @property
+    def width(self) -> int:
+        """Numbers in a row; 0 while there were only blank ones."""
+        return int(self._room.shape[1])
+
     def append(self, rows: np.ndarray) -> None:
-        if self._room is None:
-            self._room = np.zeros((max(64, len(rows)), rows.shape[1]), dtype=np.float32)
-        if self.n + len(rows) > len(self._room):
-            wider = np.zeros((2 * (self.n + len(rows)), rows.shape[1]), dtype=np.float32)
-            wider[: self.n] = self._room[: self.n]
+        """Add rows; one of no numbers is blank, that is, zeros of whatever width there is."""
+        width = self.width or rows.shape[1]
+        if self.n + len(rows) > len(self._room) or width != self.width:
+            wider = np.zeros((max(2 * (self.n + len(rows)), 64), width), dtype=np.float32)
+            wider[: self.n, : self.width] = self._room[: self.n]
             self._room = wider
-        self._room[self.n : self.n + len(rows)] = rows
+        if rows.shape[1]:
+            self._room[self.n : self.n + len(rows)] = rows
         self.n += len(rows)
 
     def all(self) -> np.ndarray:
-        return np.zeros((0, 1), np.float32) if self._room is None else self._room[: self.n]
+        return self._room[: self.n]
 
 
 @dataclass
@@ -173,6 +182,7 @@ class _State:
     starts: list[int] = field(default_factory=list)
     sentences: _Rows = field(default_factory=_Rows)
     middles: _Rows = field(default_factory=_Rows)
+    asking: list[float] = field(default_factory=list)
     days: list[int] = field(default_factory=list)
     times: list[tuple[int, int, int]] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
@@ -292,7 +302,7 @@ class NoteSearch:
             vectors = np.split(flat, ends)
         if len(vectors) != len(notes):
             raise UsageError(f"{len(vectors)} arrays of vectors for {len(notes)} notes")
-        width = self._state.sentences.all().shape[1] if self._state.notes else None
+        width = self._state.sentences.width
         out = []
         for note, text, rows in zip(notes, texts, vectors, strict=True):
             rows = np.asarray(rows, dtype=np.float32)
@@ -300,14 +310,14 @@ class NoteSearch:
                 raise UsageError(
                     f"note {note.id!r} has {len(text)} passages, its vectors are {rows.shape}"
                 )
-            width = width or (rows.shape[1] or None)
+            width = width or rows.shape[1]
             if len(rows) and rows.shape[1] != width:
                 raise UsageError(
                     f"vectors of {rows.shape[1]} and {width} numbers cannot be compared: "
                     "they come from different encoders; embed all notes with one"
                 )
             out.append(rows)
-        return [r if len(r) else np.zeros((0, width or 1), np.float32) for r in out]
+        return out
 
     def _encoded(self, texts: list[str]) -> np.ndarray:
         assert self.encode is not None
@@ -333,12 +343,13 @@ class NoteSearch:
         head = f"{note.speaker} {day.day} {day:%B} {day.year}" if day else note.speaker
         body = " ".join((note.text, *note.attached))
         self._index.append(words(body, self.stem), words(head, self.stem))
+        s.asking.append(note.asking)
         s.days.append(day.toordinal() if day else 0)
         for span in find_times(note.text, day):
             s.times.append((i, span.first.toordinal(), span.last.toordinal()))
         if self.encode is not None:
             s.starts.append(s.sentences.n)
-            rows = vector if len(vector) else np.zeros((1, max(vector.shape[1], 1)), np.float32)
+            rows = vector if len(vector) else np.zeros((1, 0), np.float32)
             s.sentences.append(rows)
             middle = rows.mean(0)
             s.middles.append((middle / (np.linalg.norm(middle) or 1.0))[None])
@@ -366,6 +377,8 @@ class NoteSearch:
         s, w = self._state, self.weights
         q = self._encoded([query])[0]
         rows = s.sentences.all()
+        if not rows.shape[1]:
+            return np.zeros(len(self))
         if rows.shape[1] != len(q):
             raise UsageError(
                 f"the query's vector has {len(q)} numbers, the notes' {rows.shape[1]}: "
@@ -433,7 +446,7 @@ class NoteSearch:
             total = total * (1 + bonus * self._named(sought))
         total = total + w.time * time
         if w.asking:
-            total = total * (1 - w.asking * np.array([x.asks for x in self._state.notes]))
+            total = total * (1 - w.asking * np.array(self._state.asking))
         return Scores(total, by_words, meaning, time)
 
     def search(self, query: str, k: int = 10, **options: Any) -> list[Match]:

@@ -30,10 +30,12 @@ STOP_WORDS = frozenset(" ".join((_LUCENE, _QUESTION, _AUXILIARY, _PRONOUN, _PART
 
 _WORD = re.compile(r"\w\w+|\d")
 # Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar: written without spaces
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    r"\uf900-\ufaff\U00020000-\U0003ffff]+"
+_RANGE = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\U00020000-\U0003ffff"
 )
+_UNSPACED = re.compile(f"[{_RANGE}]+")
+_RUNS = re.compile(f"[{_RANGE}]+|[^{_RANGE}]+")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n+")
 
 
@@ -64,12 +66,13 @@ def words(text: str, stem: Callable[[str], str] | None = None) -> list[str]:
     found = []
     for word in _WORD.findall(text.lower()):
         if _UNSPACED.search(word):
-            for run in _UNSPACED.findall(word):
-                found += [run[i : i + 2] for i in range(max(1, len(run) - 1))]
-            rest = [w for w in _UNSPACED.split(word) if len(w) > 1]
-        else:
-            rest = [word]
-        found += [stem(w) if stem else w for w in rest if w not in STOP_WORDS]
+            for part in _RUNS.findall(word):
+                if _UNSPACED.match(part):
+                    found += [part[i : i + 2] for i in range(max(1, len(part) - 1))]
+                elif len(part) > 1 and part not in STOP_WORDS:
+                    found.append(stem(part) if stem else part)
+        elif word not in STOP_WORDS:
+            found.append(stem(word) if stem else word)
     return found
 
 
