@@ -245,6 +245,8 @@ def test_nothing_of_a_removed_note_remains():
         NoteSearch([n for n in TALK if n.id != "c"], encode=bag).search("broke", 9)
     )
     assert all("broke" not in n.text for n in search.notes)
+    search.add([next(n for n in TALK if n.id == "c")])
+    same_scores(search, NoteSearch(TALK, encode=bag), "broke")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from byheart.core.errors import UsageError
 from byheart.notes.search_keywords import Corpus, KeywordIndex, spread
 from byheart.notes.search_text import passages, stemmer, words
 from byheart.notes.time_expressions import find_times
+from byheart.notes.time_rules import month_name
 
 __all__ = ["Encoder", "Match", "Note", "NoteSearch", "Scores", "Weights"]
 
@@ -340,7 +341,9 @@ class NoteSearch:
             label = self._sessions.setdefault(note.session, len(self._sessions))
         s.session.append(label)
         day = note.time.date() if isinstance(note.time, datetime) else note.time
-        head = f"{note.speaker} {day.day} {day:%B} {day.year}" if day else note.speaker
+        head = (
+            f"{note.speaker} {day.day} {month_name(day.month)} {day.year}" if day else note.speaker
+        )
         body = " ".join((note.text, *note.attached))
         self._index.append(words(body, self.stem), words(head, self.stem))
         s.asking.append(note.asking)

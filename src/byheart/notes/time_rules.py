@@ -10,18 +10,30 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 
-__all__ = ["GATES", "RULES", "Interval", "hinted", "offset"]
+__all__ = ["GATES", "RULES", "Interval", "hinted", "month_name", "offset"]
 
-_MONTHS = {
-    name: i
-    for i in range(1, 13)
-    for name in (calendar.month_name[i].lower(), calendar.month_abbr[i].lower())
-} | {"sept": 9}
-_DAYS = {
-    name: i
-    for i in range(7)
-    for name in (calendar.day_name[i].lower(), calendar.day_abbr[i].lower())
-} | {"tues": 1, "thur": 3, "thurs": 3}
+# not the calendar module's: those change with the process's locale
+_MONTH_NAMES = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_DAY_NAMES = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
+_MONTHS = {form: i for i, n in enumerate(_MONTH_NAMES, 1) for form in (n, n[:3])} | {"sept": 9}
+_DAYS = {form: i for i, n in enumerate(_DAY_NAMES) for form in (n, n[:3])} | {
+    "tues": 1,
+    "thur": 3,
+    "thurs": 3,
+}
 _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
 _COUNTS: dict[str, tuple[int, int]] = {word: (i, i) for i, word in enumerate(_NUMERALS.split())} | {
     "a": (1, 1),
@@ -57,6 +69,11 @@ _FEASTS: dict[str, tuple[int, int]] = {
 
 
 Interval = tuple[date, date]
+
+
+def month_name(month: int) -> str:
+    """English name of a month, 1 to 12, whatever the locale."""
+    return _MONTH_NAMES[month - 1]
 
 
 def _shift_month(day: date, months: int) -> date:
@@ -357,7 +374,7 @@ def _which_yearly(which: str, said: date, of_year: Callable[[int], Interval]) ->
     return years[2]
 
 
-@_rule(r"(?P<weekday>" + "|".join(map(str.lower, calendar.day_name)) + r")s?")
+@_rule(r"(?P<weekday>" + "|".join(_DAY_NAMES) + r")s?")
 @_rule(rf"on\s+{_WEEKDAY}s?")
 def _bare_weekday(m: re.Match[str], said: date) -> Interval:
     day = _weekday(said, _DAYS[m["weekday"].lower()], 0)
@@ -454,7 +471,7 @@ _UNITS = "day week weekend month year decade"
 _HINTS = frozenset(
     [*_NEAR.split(), *_MONTHS, *_DAYS, *_SEASONS]
     + [unit + s for unit in _UNITS.split() for s in ("", "s")]
-    + [day.lower() + "s" for day in calendar.day_name]
+    + [day + "s" for day in _DAY_NAMES]
     + [feast.split()[0].split("'")[0] for feast in _FEASTS]
 )
 _HINT_WORD = re.compile(r"[a-z]+|\d{4}")
