@@ -185,7 +185,9 @@ def test_a_model_answers_from_what_was_found(folder):
     told = prompts[0][1][1]
     assert "(9:00 am on 1 June, 2023) Ann: I moved to Bern." in told
     assert told.count("\n(") + told.startswith("(") == 2
-    assert result.to_dict()["results"]["byheart-words"]["4"]["f1"][0] == 100.0
+    figures = result.to_dict()["results"]["byheart-words"]
+    assert figures["4"]["f1"][0] == 100.0
+    assert "f1" not in figures["all"], "a trap's F1 is better low, it cannot be averaged in"
 
 
 def test_a_model_that_cannot_be_sampled_is_refused_before_anything_is_read(tmp_path):
@@ -286,6 +288,7 @@ def test_the_command_prints_a_table_and_keeps_every_question(run, folder, tmp_pa
     assert "recall@10" in text
     assert "byheart-words - bm25+date" in text
     assert len((out / "questions.jsonl").read_text().splitlines()) == 9
+    assert "answer F1" not in text
     code, text, _ = run(*words, "--json", "--method", "bm25", "--limit", "2")
     figures = json.loads(text)
     assert list(figures["results"]) == ["bm25"]

@@ -91,7 +91,8 @@ def _print(figures: dict, console) -> None:  # type: ignore[no-untyped-def,type-
         title = "answer F1, %" if kind == "f1" else f"evidence recall@{kind}, %"
         table = Table(title=title, title_justify="left", padding=(0, 0))
         table.add_column("method", no_wrap=True)
-        for group, n in groups.items():
+        shown = {g: n for g, n in groups.items() if (g, kind) != ("all", "f1")}
+        for group, n in shown.items():
             name = figures["categories"].get(group, "")
             if kind == "f1" and group == "5":
                 name = "trap, lower is better"
@@ -100,7 +101,7 @@ def _print(figures: dict, console) -> None:  # type: ignore[no-untyped-def,type-
                 table.add_column("95 %", justify="right", no_wrap=True)
         for method, of in figures["results"].items():
             cells: list[str] = []
-            for group in groups:
+            for group in shown:
                 value, low, high = of[group][kind]
                 cells.append(f"{value:.1f}")
                 if group == "1-4":
@@ -109,7 +110,7 @@ def _print(figures: dict, console) -> None:  # type: ignore[no-untyped-def,type-
         console.print(table)
     for pair, of in figures["against"].items():
         told = "; ".join(
-            f"@{kind} {value:+.1f} [{low:+.1f}, {high:+.1f}]"
+            f"{'F1' if kind == 'f1' else '@' + kind} {value:+.1f} [{low:+.1f}, {high:+.1f}]"
             for kind, (value, low, high) in of.get("1-4", {}).items()
         )
         if told:

@@ -126,7 +126,9 @@ class Locomo:
         def figures(of: Callable[[str, int | str], Estimate | None]) -> dict[str, Any]:
             out: dict[str, Any] = {}
             for group in GROUPS:
-                found = {str(w): e for w in kinds if (e := of(group, w)) is not None}
+                # an F1 over all would add answers to traps, where lower is better
+                told = [w for w in kinds if (group, w) != ("all", "f1")]
+                found = {str(w): e for w in told if (e := of(group, w)) is not None}
                 if found:
                     out[group] = {k: [e.value, e.low, e.high] for k, e in found.items()}
             return out

@@ -27,7 +27,7 @@ _MONTH_NAMES = [
     "november",
     "december",
 ]
-_DAY_NAMES = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
+_DAY_NAMES = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _MONTHS = {form: i for i, n in enumerate(_MONTH_NAMES, 1) for form in (n, n[:3])} | {"sept": 9}
 _DAYS = {form: i for i, n in enumerate(_DAY_NAMES) for form in (n, n[:3])} | {
     "tues": 1,
