@@ -238,6 +238,13 @@ def test_the_rows_are_kept_one_a_line(folder, tmp_path):
         ('{"conversation": {}}', "no 'qa'"),
         ('{"conversation": {"session_1": []}, "qa": []}', "no 'session_1_date_time'"),
         ("[3]", "not of LoCoMo's form"),
+        ('{"conversation": [1], "qa": []}', "'conversation' is a list"),
+        ('{"conversation": {}, "qa": 7}', "'qa' is a int"),
+        ('{"conversation": {}, "qa": ["x"]}', "not of LoCoMo's form"),
+        (
+            '{"conversation": {"session_1_date_time": "", "session_1": null}, "qa": []}',
+            "not a list",
+        ),
     ],
 )
 def test_broken_files_are_named(tmp_path, content, message):

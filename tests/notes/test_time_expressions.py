@@ -204,11 +204,12 @@ def test_a_long_text_takes_linear_time():
 
     def seconds(n: int) -> float:
         start = time.process_time()
-        assert len(find_times("we met on 8 May 2023 again. " * n)) == n
+        text = "we met on 8 May 2023 again, and last week. " * n
+        assert len(find_times(text, WEDNESDAY)) == 2 * n
         return time.process_time() - start
 
     seconds(100)
-    assert seconds(8000) < 40 * max(seconds(800), 1e-3)
+    assert seconds(8000) < 30 * max(seconds(800), 1e-3)
 
 
 @pytest.mark.parametrize(

@@ -102,14 +102,23 @@ def _field(entry: Any, name: str, file: Path, default: Any = None) -> Any:
     return entry.get(name, default)
 
 
+def _rows(entry: Any, name: str, file: Path) -> list[Any]:
+    rows = _field(entry, name, file)
+    if not isinstance(rows, list):
+        raise DataError(f"{file}: {name!r} is a {type(rows).__name__}, not a list")
+    return rows
+
+
 def _conversation(entry: Any, name: str, file: Path) -> Conversation:
     talk = _field(entry, "conversation", file)
+    if not isinstance(talk, dict):
+        raise DataError(f"{file}: 'conversation' is a {type(talk).__name__}, not an object")
     numbers = sorted(int(m[1]) for key in talk if (m := re.fullmatch(r"session_(\d+)", key)))
     turns: list[Turn] = []
     at: dict[tuple[int, int], int] = {}
     for number in numbers:
         stamp = str(_field(talk, f"session_{number}_date_time", file))
-        for turn in talk[f"session_{number}"]:
+        for turn in _rows(talk, f"session_{number}", file):
             turn_id = str(_field(turn, "dia_id", file))
             m = _ID.search(turn_id)
             if m is None:
@@ -126,14 +135,15 @@ def _conversation(entry: Any, name: str, file: Path) -> Conversation:
                 )
             )
     questions, dropped = [], 0
-    for row in _field(entry, "qa", file):
-        named = [(int(a), int(b)) for e in row.get("evidence", []) for a, b in _ID.findall(e)]
+    for row in _rows(entry, "qa", file):
+        keys = _field(row, "evidence", file, ()) or ()
+        named = [(int(a), int(b)) for a, b in _ID.findall(str(keys))]
         evidence = tuple(dict.fromkeys(at[n] for n in named if n in at))
         if not evidence:
             dropped += 1
             continue
-        category = int(_field(row, "category", file))
-        if category not in CATEGORIES:
+        category = _field(row, "category", file)
+        if not isinstance(category, int) or category not in CATEGORIES:
             raise DataError(f"{file}: category {category} is not one of 1 to 5")
         trap = row.get("adversarial_answer") if category == 5 else None
         answer = row.get("answer", "") if trap is None else trap

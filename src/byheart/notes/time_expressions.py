@@ -79,25 +79,16 @@ _Found = tuple[int, int, "Interval | None"]
 
 
 def _find(text: str, said: date | None) -> tuple[TimeSpan, ...]:
-    found: list[_Found] = []
-    dated: list[tuple[int, int]] = []
     there = {name for name, gate in GATES.items() if gate.search(text)}
-    for pattern, gates, needs_said, meaning in RULES:
-        if not gates <= there or (needs_said and said is None):
-            continue
-        for m in pattern.finditer(text):
-            if needs_said and any(m.start() < b and a < m.end() for a, b in dated):
-                continue  # "in December" of "in December 2022"
-            try:
-                interval = meaning(m, said or date.min)
-            except (ValueError, OverflowError):
-                # 31 June, or a day outside the calendar: no days, and no part of it is a date
-                found.append((m.start(), m.end(), None))
-            else:
-                if interval is not None and interval[0] <= interval[1]:
-                    found.append((m.start(), m.end(), interval))
-            if not needs_said:
-                dated.append(m.span())
+    found = _matches(text, said, there, relative=False)
+    if said is not None:
+        # "in December" of "in December 2022" is no expression of its own
+        dated = bytearray(len(text))
+        for begin, stop, _ in found:
+            dated[begin:stop] = b"\1" * (stop - begin)
+        for begin, stop, interval in _matches(text, said, there, relative=True):
+            if dated.find(1, begin, stop) < 0:
+                found.append((begin, stop, interval))
     found.sort(key=lambda f: (f[0], -f[1]))
     spans, end = [], 0
     for begin, stop, interval in _with_offsets(text, found):
@@ -106,6 +97,24 @@ def _find(text: str, said: date | None) -> tuple[TimeSpan, ...]:
             if interval is not None:
                 spans.append(TimeSpan(*interval, text[begin:stop], begin))
     return tuple(spans)
+
+
+def _matches(text: str, said: date | None, there: set[str], *, relative: bool) -> list[_Found]:
+    """What the rules find, with or without those that need a day of speaking."""
+    found: list[_Found] = []
+    for pattern, gates, needs_said, meaning in RULES:
+        if needs_said != relative or not gates <= there:
+            continue
+        for m in pattern.finditer(text):
+            try:
+                interval = meaning(m, said or date.min)
+            except (ValueError, OverflowError):
+                # 31 June, or a day outside the calendar: no days, and no part of it is a date
+                found.append((m.start(), m.end(), None))
+                continue
+            if interval is not None and interval[0] <= interval[1]:
+                found.append((m.start(), m.end(), interval))
+    return found
 
 
 def _with_offsets(text: str, found: Iterable[_Found]) -> list[_Found]:
