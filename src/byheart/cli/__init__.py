@@ -38,9 +38,9 @@ EXIT_INTERRUPTED = 130
 
 
 def _register() -> None:
-    from byheart.cli import audit, diff, listing, reproduce, show
+    from byheart.cli import audit, bench, diff, listing, reproduce, show
 
-    for module in (audit, listing, show, diff, reproduce):
+    for module in (audit, listing, show, diff, reproduce, bench):
         module.register(app)
 
 

@@ -1,0 +1,16 @@
+"""Memory in text: finding notes again."""
+
+from byheart.notes.search import Match, Note, NoteSearch, Weights
+from byheart.notes.search_encoder import MiniLM
+from byheart.notes.time_expressions import TimeSpan, find_times, parse_moment
+
+__all__ = [
+    "Match",
+    "MiniLM",
+    "Note",
+    "NoteSearch",
+    "TimeSpan",
+    "Weights",
+    "find_times",
+    "parse_moment",
+]
