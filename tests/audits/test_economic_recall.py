@@ -390,3 +390,18 @@ def test_the_embedded_model_answers():
     report = recall(["us_cpi_nsa"], model="smollm2", per_arm=12)
     assert report.table()[0]["answer_rate"] > 0.8
     assert report.verdict == "not shown (lower bound only)"
+
+
+def test_a_csv_with_gaps_is_refused_unless_they_are_to_be_skipped(tmp_path):
+    rows = [
+        f"{y}-{m:02d},{100 + y - 2000 + m / 10:.1f}"
+        for y in range(2000, 2020)
+        for m in range(1, 13)
+    ]
+    rows[100] = rows[100].split(",")[0] + ","
+    path = tmp_path / "gap.csv"
+    path.write_text("\n".join(["date,value", *rows]))
+    with pytest.raises(DataError, match=r"line 102: .*gaps=skip"):
+        EconomicRecall(csv=path, cutoff="2010-12").probes()
+    probes = EconomicRecall(csv=path, cutoff="2010-12", gaps="skip").probes()
+    assert {p.arm for p in probes} == {"seen", "fresh"}

@@ -182,3 +182,20 @@ def test_an_unwritable_folder_is_said_before_the_model_is_loaded(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--out"):
         byheart.audit(lambda p: "", ["verbatim"], out=tmp_path / "file")
+
+
+def test_refusals_among_answers_do_not_end_a_run_and_refusals_in_a_row_do(tmp_path):
+    error = EndpointError("refused")
+    now_and_then = Speaker(fail_on=("seen 1?", "seen 40?", "fresh 10?", "fresh 45?"), error=error)
+    done = measure(now_and_then, Echo(size=60), log_dir=tmp_path / "some")
+    dead = measure(Speaker(fail_on=("fresh",), error=error), Echo(), log_dir=tmp_path / "dead")
+    assert isinstance(dead.stopped, EndpointError)
+    assert done.stopped is None
+    assert len(done.failures) == 4
+    assert len(done.rows) == 116
+
+
+def test_half_a_character_is_replaced_wherever_it_comes_from():
+    assert Completion("so \ud83d it goes").text == "so \ufffd it goes"
+    report = byheart.audit(lambda prompt: "half \ud83d", ["verbatim"], limit=2)
+    assert byheart.Report.from_json(report.to_json()) == report

@@ -93,6 +93,7 @@ class EconomicRecall(Audit):
             The defaults come from the package `cpi`, the one offline source that reaches past
             today's cutoffs.
         csv: A file of one's own (or several); replaces `series`.
+        gaps: ``"error"`` refuses a `csv` with missing values or periods, ``"skip"`` leaves them out.
         probe: ``value``, ``value_context``, ``boundary``, ``direction``, ``scan`` (all dates
             instead of a sample); with `items` also ``dating`` and ``unmask``.
         cutoff: Last month the model may have read, ``YYYY-MM``. The default is the end of
@@ -136,6 +137,7 @@ class EconomicRecall(Audit):
 
     series: tuple[Any, ...] = ("us_cpi_nsa", "us_cpi_core_sa")
     csv: str | Path | tuple[str | Path, ...] | None = None
+    gaps: str = "error"
     probe: str = "value"
     cutoff: str = "2024-06"
     embargo: int = 6
@@ -200,7 +202,11 @@ class EconomicRecall(Audit):
             chosen = tuple(Path(p) for p in chosen)
         if not chosen:
             raise UsageError("series is empty: name at least one")
-        loaded = resolve(chosen)
+        loaded = (
+            resolve(chosen)
+            if self.csv is None
+            else [Series.from_csv(p, gaps=self.gaps) for p in chosen]
+        )
         keys = [
             s.name if isinstance(c, Series) else Path(c).stem if isinstance(c, Path) else str(c)
             for c, s in zip(chosen, loaded, strict=True)

@@ -7,6 +7,7 @@ and on a toy in a test.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -83,6 +84,9 @@ class Score:
             raise UsageError("Score.text is empty: there is nothing to score")
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One continuation.
@@ -94,6 +98,10 @@ class Completion:
     text: str
     tokens: tuple[int, ...] = ()
     stop: str = "stop"
+
+    def __post_init__(self) -> None:
+        # half a character (a lone surrogate) can neither be written down nor sent anywhere
+        object.__setattr__(self, "text", _HALVES.sub("\ufffd", self.text))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +139,6 @@ Reply = list[Completion] | Scored
 
 def _words(text: str) -> list[int]:
     """Stand-in tokens for a model that shows no tokenizer: one stable number a word."""
-    import re
     import zlib
 
     return [zlib.crc32(w.encode()) for w in re.findall(r"\w+|[^\w\s]", text)]

@@ -107,11 +107,9 @@ def _completions(output: ModelOutput, ask: Sample) -> list[Completion]:
     tokens = ((output.metadata or {}).get("byheart") or {}).get("tokens")
     out = []
     for i, choice in enumerate(output.choices):
-        # half a character, as broken servers send it, can be neither hashed nor written as UTF-8
-        text = re.sub("[\ud800-\udfff]", "\ufffd", choice.message.text)
         own = tuple(tokens[i]) if tokens else ()
         stop = "length" if choice.stop_reason == "max_tokens" else "stop"
-        out.append(Completion(_cut(text, ask.stop), own, stop))
+        out.append(Completion(_cut(choice.message.text, ask.stop), own, stop))
     return out or [Completion("", (), "stop")]
 
 
@@ -304,7 +302,6 @@ class InspectModel(Model):
 
 def _plain(error: BaseException) -> str:
     """An error's text in one line, without markup."""
-    import re
 
     text = " ".join(re.sub(r"\[/?[a-z ]*\]", "", str(error)).split())
     return text.removeprefix("ERROR: ")[:400] or type(error).__name__

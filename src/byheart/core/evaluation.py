@@ -32,7 +32,8 @@ __all__ = ["as_task", "evaluate"]
 
 _ROW = "byheart_row"
 _PATIENCE = 3
-"""So many failures before the first success, and the model itself is taken to be dead."""
+"""So many failures before the first success, or refusals of an endpoint in a row, and the model is
+taken to be dead."""
 
 
 def as_task(
@@ -203,11 +204,11 @@ def evaluate(
         KeyboardInterrupt: On Ctrl-C; rows finished before have been handed to `on_row`.
     """
     fatal: list[BaseException] = []
-    succeeded = 0
+    succeeded = in_a_row = 0
 
     def took(row: Row) -> None:
-        nonlocal succeeded
-        succeeded += 1
+        nonlocal succeeded, in_a_row
+        succeeded, in_a_row = succeeded + 1, 0
         if on_row:
             try:
                 on_row(row)
@@ -216,9 +217,11 @@ def evaluate(
                 raise _Stop from error
 
     def failed(probe_id: str, error: ByheartError) -> None:
+        nonlocal in_a_row
+        in_a_row += 1
         failures.append(Failure(audit.name, probe_id, str(error)))
         dead = not succeeded and len(failures) >= min(_PATIENCE, len(probes))
-        if dead or (isinstance(error, EndpointError) and len(failures) >= _PATIENCE):
+        if dead or (isinstance(error, EndpointError) and in_a_row >= _PATIENCE):
             fatal.append(error)
             raise _Stop from error
 

@@ -58,7 +58,8 @@ def read_csv(path: Path, *, freq: str | None, gaps: str) -> tuple[Rows, str]:
             if gaps == "error":
                 raise DataError(
                     f"{path}, line {number}: no value at {row[date_at].strip()!r} "
-                    f"(found {cell!r}); fill it, remove the row, or read with gaps='skip'"
+                    f"(found {cell!r}); fill it, remove the row, or leave it out with "
+                    "gaps='skip' (--set economic-recall.gaps=skip)"
                 )
             holes.append((number, row[date_at]))
             continue
@@ -230,5 +231,6 @@ def _check_gaps(path: Path, rows: list[tuple[str, float, int]], freq: str) -> No
     for (a, _, _), (b, _, line) in itertools.pairwise(rows):
         if a != b and month_index(b) - month_index(a) != step:
             raise DataError(
-                f"{path}, line {line}: a gap between {a} and {b}; fill it, or read with gaps='skip'"
+                f"{path}, line {line}: a gap between {a} and {b}; fill it, or leave it out "
+                "with gaps='skip' (--set economic-recall.gaps=skip)"
             )
