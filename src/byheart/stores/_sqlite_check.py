@@ -6,6 +6,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from byheart.core.errors import CorruptStore, OutputError
@@ -119,13 +120,9 @@ def _tables(conn: sqlite3.Connection, replay: sqlite3.Connection | None) -> Iter
     if replay is None:
         return
     for table in reversed(DERIVED_TABLES):
-        count = 0
         order = "1, 2" if table == "parents" else "1, 2, 3"
         here, there = (c.execute(f"SELECT * FROM {table} ORDER BY {order}") for c in (conn, replay))
-        for mine, wanted in _differences(here, there):
-            count += 1
-            if count > MOST:
-                break
+        for mine, wanted in islice(_differences(here, there), MOST):
             row = mine or wanted
             what = "is missing" if mine is None else "should not be there"
             yield Problem(

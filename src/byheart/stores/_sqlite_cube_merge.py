@@ -33,7 +33,7 @@ class Versions:
         for step in reversed(path):
             for root in self.changes[step].get("drop", ()):
                 out.pop(root, None)
-            out.update({root: item for root, item in self.changes[step].get("put", ())})
+            out.update(dict(self.changes[step].get("put", ())))
         return out
 
     def base(self, ours: int | None, theirs: int | None) -> int | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from byheart.stores._sqlite_recall import Moment
     from byheart.stores._sqlite_writer import Connections
 
-__all__ = ["CubeMethods"]
+__all__ = ["CubeMethods", "access_rules"]
 
 Resolve = Callable[[Conflict], str | None]
 
@@ -233,7 +233,7 @@ class CubeMethods:
         """
         if not name or "@" in name or not name.isprintable():
             raise UsageError(f"a cube's name must be printable and without @, got {name!r}")
-        rules = _rules(access)
+        rules = access_rules(access)
         until = moment(expires_at, "expires_at")
         cube, items = id or new_id(), list(items)
 
@@ -455,7 +455,7 @@ class CubeMethods:
         self, name: str, access: Mapping[str, Iterable[str]], *, owner: str | None = None
     ) -> Receipt:
         """Set a cube's access rules, and its owner where one is named."""
-        rules = _rules(access)
+        rules = access_rules(access)
 
         def make(conn: sqlite3.Connection) -> list[Draft]:
             id, scope = self._cube(conn, name, "share")
@@ -495,7 +495,7 @@ class CubeMethods:
         return self.transition_cube(name, "Activated", reason)
 
 
-def _rules(access: Mapping[str, Iterable[str]] | None) -> dict[str, list[str]]:
+def access_rules(access: Mapping[str, Iterable[str]] | None) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for what, who in (access or {}).items():
         if what not in ("read", "write", "share"):

@@ -120,7 +120,7 @@ def catch_up(store: SqliteStore) -> None:
             behind = outstanding(conn, scopes)
         if not behind:
             break
-        store._c.write(lambda c: index_words(c, scopes), durable=False)
+        store._c.write(lambda c: index_words(c, store._scope_ids(c)), durable=False)
     if store.embedder is not None and scopes:
         store._embedder_id()
         if embed(store, limit=EMBED_NOW, all_or_nothing=True) is None:

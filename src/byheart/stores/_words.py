@@ -7,17 +7,17 @@ import unicodedata
 
 __all__ = ["STOP", "query_terms", "tokens"]
 
-STOP = frozenset(
-    "a about am an and are as at be been but by can could did do does for from had has have he her"
-    " him his how i if in into is it its me my of on or our she so than that the their them then"
-    " there they this to us was we were what when where which who whom whose why will with would"
-    " you your".split()
-)
+_STOP = """
+a about am an and are as at be been but by can could did do does for from had has have he her him
+his how i if in into is it its me my of on or our she so than that the their them then there they
+this to us was we were what when where which who whom whose why will with would you your
+"""
+STOP = frozenset(_STOP.split())
 """English words that say little; left out of a query that has others."""
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 64
-_LATIN_MARKS = {c: None for c in range(0x300, 0x370)}
+_LATIN_MARKS = dict.fromkeys(range(0x300, 0x370))
 _SINGLE = re.compile(r"[⺀-鿿ꀀ-꓏가-힣豈-﫿ぁ-ヿ\U00020000-\U0003ffff]")
 
 
