@@ -13,6 +13,7 @@ from byheart.core.errors import CorruptStore, OutputError
 from byheart.core.memory import Problem
 from byheart.stores import _sqlite_recall
 from byheart.stores._sqlite_apply import apply
+from byheart.stores._sqlite_graph import check_graphs
 from byheart.stores._sqlite_log import START, entry_hash, payload_hash, unpack
 from byheart.stores._sqlite_schema import DERIVED, DERIVED_TABLES, FOREVER, INDEXES, statements
 from byheart.stores._sqlite_words import index_words, outstanding, words_of
@@ -37,6 +38,7 @@ def check(store: SqliteStore, head: str | None) -> list[Problem]:
             problems += _tables(conn, replay)
             problems += _words(conn)
             problems += _vectors(conn)
+            problems += check_graphs(store)
             if conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone():
                 problems.append(
                     Problem("file", "free pages", "an erasure is not finished; open it again alone")

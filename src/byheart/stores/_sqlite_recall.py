@@ -14,9 +14,18 @@ import numpy as np
 from byheart.core.errors import UsageError
 from byheart.core.item import KINDS, moment
 from byheart.core.memory import Candidate, Hit, Ranker
+from byheart.stores._sqlite_graph import available, grow, load_graph
 from byheart.stores._sqlite_log import load_items
 from byheart.stores._sqlite_schema import NEVER, from_micros, to_micros
-from byheart.stores._sqlite_vectors import cosines, embed_batch, keep, known, missing, register
+from byheart.stores._sqlite_vectors import (
+    EXACT,
+    cosines,
+    embed_batch,
+    keep,
+    known,
+    missing,
+    register,
+)
 from byheart.stores._sqlite_words import index_words, outstanding
 
 if TYPE_CHECKING:
@@ -168,6 +177,16 @@ def start_background(store: SqliteStore) -> None:
     store._thread.start()
 
 
+def start_graph(store: SqliteStore) -> None:
+    """Build the graph in a thread where there are too many vectors to compare each time."""
+    busy = store._graph_thread is not None and store._graph_thread.is_alive()
+    if store._vectors.n > EXACT and not busy and available():
+        store._graph_thread = threading.Thread(
+            target=grow, args=(store, EXACT), name="byheart-graph", daemon=True
+        )
+        store._graph_thread.start()
+
+
 def fuse(query: str, candidates: Sequence[Candidate], k: int) -> list[Hit]:
     """Mean of the min-max scaled scores, the plain default; ties by order of recording.
 
@@ -227,7 +246,12 @@ def recall(
         embedder = None if vector is None else known(conn, store.embedder)  # type: ignore[arg-type]
         pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
         if embedder is not None and vector is not None:
-            store._vectors.refresh(conn, embedder, scopes)
+            with store._graph_lock:
+                if store._vectors.of != (embedder, scopes):
+                    store._vectors.forget()
+                    load_graph(store, (embedder, scopes), store._erasures)
+                store._vectors.refresh(conn, embedder, scopes)
+            start_graph(store)
             pool.update(_nearest(store, conn, when, vector, depth, kinds, archived, members))
         if not pool:
             return []

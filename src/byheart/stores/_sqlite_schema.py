@@ -181,6 +181,7 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
     """
     if not create and not path.exists():
         raise OutputError(f"{path} does not exist; write something to it first, or check the path")
+    _look(path, create=create)
     with told(path):
         conn = sqlite3.connect(
             path, timeout=30.0, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -192,6 +193,24 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
         conn.close()
         raise
     return conn
+
+
+def _look(path: Path, *, create: bool) -> None:
+    """SQLite takes a file of a few bytes for an empty one and would begin anew over it."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; name another file") from error
+    if not head and not create:
+        raise CorruptStore(f"{path} is empty: no memory, or one that was cut off")
+    if head and (len(head) < 512 or not head.startswith(b"SQLite format 3\0")):
+        raise CorruptStore(
+            f"{path} is no memory, or its beginning is damaged (it starts with {head[:16]!r}); go "
+            "back to a backup or an export, or name another file"
+        )
 
 
 def _prepare(conn: sqlite3.Connection, path: Path) -> None:

@@ -17,13 +17,13 @@ import numpy as np
 
 from byheart.core.errors import ByheartError, CorruptStore, ModelError
 from byheart.core.item import Item
+from byheart.stores._sqlite_graph import Graph
 from byheart.stores._sqlite_log import load_items
 
 __all__ = ["EXACT", "Embedder", "VectorIndex", "embed_batch", "missing", "register"]
 
 EXACT = 5_000
 PROBE = "The quick brown fox jumps over the lazy dog."
-_PARTS = 8  # bits of a key that number an item's passages
 
 
 def _whole(item: Item) -> list[str]:
@@ -163,15 +163,16 @@ class VectorIndex:
 
     def forget(self) -> None:
         """After an erasure, or for other scopes: begin anew."""
-        self._of: tuple[Any, ...] = ()
-        self._last = 0
+        self.of: tuple[int, tuple[int, ...]] = (0, ())
+        self.last = 0
+        self.ids = np.zeros(0, np.int64)
         self._rows = np.zeros(0, np.int64)
         self._room = np.zeros((0, 0), np.float32)
-        self._n = 0
-        self.graph: Any = None
+        self.n = 0
+        self.graph: Graph | None = None
 
     def __len__(self) -> int:
-        return self._n + (0 if self.graph is None else len(self.graph))
+        return self.n + (0 if self.graph is None else len(self.graph.rows))
 
     def refresh(self, conn: sqlite3.Connection, embedder: int, scopes: tuple[int, ...]) -> None:
         """Take in what was embedded since.
@@ -179,61 +180,71 @@ class VectorIndex:
         Raises:
             CorruptStore: A vector is not what was written.
         """
-        if (embedder, scopes) != self._of:
-            self.forget()
-            self._of = (embedder, scopes)
+        self.of = (embedder, scopes)
         marks = ",".join(map(str, scopes))
-        rows, blocks = [], []
+        told, blocks = [], []
         for id, row, data, crc in conn.execute(
             f"SELECT id, row, data, crc FROM vectors WHERE embedder = ? AND scope IN ({marks})"
             " AND id > ? ORDER BY id",
-            (embedder, self._last),
+            (embedder, self.last),
         ):
             if zlib.crc32(data) != crc:
                 raise CorruptStore(
                     f"the vector of row {row} is damaged; `byheart memory rebuild` makes it anew"
                 )
-            block = np.frombuffer(data, np.float32)
-            blocks.append(block)
-            rows.append((row, id))
-        if not rows:
+            blocks.append(np.frombuffer(data, np.float32))
+            told.append((id, row))
+        if not told:
             return
         (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
         parts = [b.reshape(-1, d) for b in blocks]
-        owner = np.repeat([r for r, _ in rows], [len(p) for p in parts])
-        self._add(owner.astype(np.int64), np.concatenate(parts))
-        self._last = max(id for _, id in rows)
+        both = np.repeat(np.array(told, np.int64), [len(p) for p in parts], axis=0)
+        self._add(both[:, 0], both[:, 1], np.concatenate(parts))
+        self.last = told[-1][0]
 
-    def _add(self, owner: np.ndarray, vectors: np.ndarray) -> None:
-        n = self._n + len(owner)
+    def _add(self, ids: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
+        n = self.n + len(rows)
         if n > len(self._room):
-            room = np.empty((max(2 * n, 256), vectors.shape[1]), np.float32)
-            rows = np.empty(len(room), np.int64)
-            room[: self._n], rows[: self._n] = self._room[: self._n], self._rows[: self._n]
-            self._room, self._rows = room, rows
-        self._room[self._n : n], self._rows[self._n : n] = vectors, owner
-        self._n = n
+            size = max(2 * n, 256)
+            old = self._room[: self.n], self._rows[: self.n], self.ids[: self.n]
+            self._room = np.empty((size, vectors.shape[1]), np.float32)
+            self._rows, self.ids = np.empty(size, np.int64), np.empty(size, np.int64)
+            if self.n:
+                self._room[: self.n], self._rows[: self.n], self.ids[: self.n] = old
+        self._room[self.n : n], self._rows[self.n : n], self.ids[self.n : n] = vectors, rows, ids
+        self.n = n
 
-    def take(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Owners and vectors that are compared one by one, at most `limit`, oldest first."""
-        return self._rows[: min(limit, self._n)], self._room[: min(limit, self._n)]
-
-    def drop_first(self, n: int) -> None:
-        """These are in the graph now."""
-        self._rows = self._rows[n : self._n].copy()
-        self._room = self._room[n : self._n].copy()
-        self._n -= n
+    def to_graph(self, most: int) -> int:
+        """Move the oldest vectors into the graph, items whole; returns how many vectors."""
+        n = min(most, self.n)
+        while n < self.n and self.ids[n] == self.ids[n - 1]:
+            n += 1
+        if n == 0:
+            return 0
+        if self.graph is None:
+            self.graph = Graph(self._room.shape[1])
+        self.graph.add(self._rows[:n], self._room[:n], int(self.ids[n - 1]))
+        keep_ = slice(n, self.n)
+        self._room, self._rows = self._room[keep_].copy(), self._rows[keep_].copy()
+        self.ids, self.n = self.ids[keep_].copy(), self.n - n
+        return n
 
     def nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the n nearest items and the cosine of each one's nearest passage."""
-        rows, scores = [self._rows[: self._n]], [self._room[: self._n] @ query]
-        if self._n > 4 * n:
-            top = np.argpartition(-scores[0], 4 * n)[: 4 * n]
-            rows[0], scores[0] = rows[0][top], scores[0][top]
-        if self.graph is not None and len(self.graph):
-            found = self.graph.search(query, min(4 * n, len(self.graph)))
-            rows.append((np.asarray(found.keys) >> _PARTS).astype(np.int64))
-            scores.append(1 - np.asarray(found.distances, np.float32))
+        rows, scores = [], []
+        if self.n:
+            near = self._room[: self.n] @ query
+            top = np.arange(self.n)
+            if self.n > 4 * n:
+                top = np.argpartition(-near, 4 * n)[: 4 * n]
+            rows.append(self._rows[top])
+            scores.append(near[top])
+        if self.graph is not None:
+            found = self.graph.search(query, 4 * n)
+            rows.append(found[0])
+            scores.append(found[1])
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
         return best(np.concatenate(rows), np.concatenate(scores), n)
 
 

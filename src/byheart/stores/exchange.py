@@ -238,9 +238,13 @@ def _take(
         link = record["link"]
         if not isinstance(link, dict):
             raise DataError(f"{place}: a link is a JSON object, got {link!r}")
-        scope = store._same_scope(conn, link["from"], link["to"])
-        weight = float(link.get("weight", 1.0))
-        body = {"label": str(link["label"])} if link.get("label") else None
+        weight, label = link.get("weight", 1.0), link.get("label", "")
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise DataError(f"{place}: a link's weight is a number, got {weight!r}")
+        if not isinstance(label, str):
+            raise DataError(f"{place}: a link's label is text, got {label!r}")
+        scope, weight = store._same_scope(conn, link["from"], link["to"]), float(weight)
+        body = {"label": label} if label else None
         data = {"to": link["to"], "weight": weight}
         return store._append(conn, [Draft("link", link["from"], scope, data, body)])
     if "cube" in record:

@@ -16,6 +16,7 @@ from byheart.core.item import Item, Scope, canonical, moment, new_id
 from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
 from byheart.stores import _sqlite_check, _sqlite_erase, _sqlite_recall
 from byheart.stores._sqlite_cubes import CubeMethods
+from byheart.stores._sqlite_graph import save_graph
 from byheart.stores._sqlite_life import LifeMethods
 from byheart.stores._sqlite_log import Draft, append, body_of, data_of, events, load_items
 from byheart.stores._sqlite_schema import FOREVER, NEVER, from_micros, to_micros
@@ -79,6 +80,7 @@ class SqliteStore(LifeMethods, CubeMethods):
         self._graph_lock = threading.RLock()
         self._read_lock = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._graph_thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._background_error: Exception | None = None
         self._erasures = -1
@@ -344,6 +346,8 @@ class SqliteStore(LifeMethods, CubeMethods):
 
     def _find(self, conn: sqlite3.Connection, id: str) -> tuple[int, int, str]:
         """Row, scope and state of an item of this scope that the caller may see."""
+        if not isinstance(id, str):
+            raise UsageError(f"an id is text, got {id!r}")
         found = conn.execute(
             f"SELECT row, scope, state FROM items i WHERE id = ? AND"
             f" {self._in_scope(conn, 'scope')} AND {self._allowed(conn, 'i')} ORDER BY row LIMIT 1",
@@ -662,8 +666,10 @@ class SqliteStore(LifeMethods, CubeMethods):
     def close(self) -> None:
         """Stop embedding and close the file."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=30)
+        for thread in (self._thread, self._graph_thread):
+            if thread is not None:
+                thread.join(timeout=60)
+        save_graph(self)
         self._c.close()
 
     def __enter__(self) -> SqliteStore:
