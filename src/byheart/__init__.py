@@ -27,12 +27,18 @@ _EXPORTS = {
     "Estimate": "byheart.core.finding",
     "Evidence": "byheart.core.finding",
     "Finding": "byheart.core.finding",
+    "Item": "byheart.core.item",
+    "Memory": "byheart.memory",
     "MissingExtra": "byheart.core.errors",
     "Model": "byheart.core.model",
     "ModelError": "byheart.core.errors",
     "OutputError": "byheart.core.errors",
+    "Receipt": "byheart.core.memory",
     "Report": "byheart.core.report",
     "ReportError": "byheart.core.errors",
+    "Scope": "byheart.core.item",
+    "Selector": "byheart.core.memory",
+    "StoreError": "byheart.core.errors",
     "UnknownName": "byheart.core.errors",
     "UsageError": "byheart.core.errors",
     "audit": "byheart.auditing",
@@ -50,12 +56,18 @@ __all__ = [
     "Estimate",
     "Evidence",
     "Finding",
+    "Item",
+    "Memory",
     "MissingExtra",
     "Model",
     "ModelError",
     "OutputError",
+    "Receipt",
     "Report",
     "ReportError",
+    "Scope",
+    "Selector",
+    "StoreError",
     "UnknownName",
     "UsageError",
     "audit",
@@ -76,12 +88,16 @@ if TYPE_CHECKING:
         ModelError,
         OutputError,
         ReportError,
+        StoreError,
         UnknownName,
         UsageError,
     )
     from byheart.core.finding import Estimate, Evidence, Finding
+    from byheart.core.item import Item, Scope
+    from byheart.core.memory import Receipt, Selector
     from byheart.core.model import Model, load
     from byheart.core.report import Report
+    from byheart.memory import Memory
     from byheart.papers import reproduce
 
 

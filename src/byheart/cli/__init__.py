@@ -38,9 +38,9 @@ EXIT_INTERRUPTED = 130
 
 
 def _register() -> None:
-    from byheart.cli import audit, bench, diff, listing, reproduce, show
+    from byheart.cli import audit, bench, diff, listing, memory, reproduce, show
 
-    for module in (audit, listing, show, diff, reproduce, bench):
+    for module in (audit, listing, show, diff, reproduce, bench, memory):
         module.register(app)
 
 

@@ -4,6 +4,11 @@
 
     from byheart.core.checks import check_audit
     check_audit(MyAudit())
+
+and `check_memory` for a store::
+
+    from byheart.core.checks import check_memory
+    check_memory(lambda: functools.partial(MyStore, empty_place()))
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from byheart.core.audit import Audit, Row
 from byheart.core.drive import drive
@@ -20,7 +26,7 @@ from byheart.core.finding import Finding
 from byheart.core.report import Report
 from byheart.core.toy import SuffixModel
 
-__all__ = ["AuditCheck", "check_audit"]
+__all__ = ["AuditCheck", "check_audit", "check_memory"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,33 @@ def check_audit(
     return AuditCheck(
         level, seeds, null_hits / seeds, held_hits / power_seeds, found / power_seeds, power_seeds
     )
+
+
+def check_memory(make_store: Callable[[], Callable[[str], Any]], only: str = "") -> list[str]:
+    """Hold a store to the contract of all memories.
+
+    Args:
+        make_store: Makes an empty place and returns a function that opens it for a scope (given as
+            text); two calls of that function must share what is written. One place a rule.
+        only: Run the rules whose name contains this.
+
+    Returns:
+        The names of the rules that were checked.
+
+    Raises:
+        AssertionError: With the rule that was broken and what was seen.
+    """
+    from byheart.core._check_memory import RULES
+
+    names = [name for name in RULES if only in name]
+    if not names:
+        raise AssertionError(f"no rule is called {only!r}; there are {', '.join(RULES)}")
+    for name in names:
+        try:
+            RULES[name](make_store())
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+    return names
 
 
 def _findings(audit: Audit, model: SuffixModel, seed: int) -> Sequence[Finding]:

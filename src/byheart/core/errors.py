@@ -12,6 +12,13 @@
     ├── ReportError (ValueError)         a report file is of another schema, or broken
     ├── OutputError (OSError)            results cannot be written; what was measured is kept
     ├── BudgetExceeded (RuntimeError)    something costs more bytes, tokens or seconds than are left
+    ├── StoreError (RuntimeError)        a memory cannot do what is asked of it
+    │   ├── CorruptStore (OSError)       the file is damaged or no memory; says what is wrong where
+    │   ├── StoreBusy (TimeoutError)     other processes held the file for too long
+    │   ├── FrozenError (PermissionError)   the item or cube is frozen; unfreeze it first
+    │   ├── IllegalTransition (ValueError)  the lifecycle has no such step
+    │   └── MergeConflict (ValueError)   both branches changed the same item; the conflicts are listed
+    ├── AccessDenied (PermissionError)   the caller may not read, write or share this cube
     └── MissingExtra (ImportError)       a part is not installed; says what to type
 """
 
@@ -19,20 +26,27 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
 __all__ = [
+    "AccessDenied",
     "BudgetExceeded",
     "ByheartError",
     "CapabilityError",
+    "CorruptStore",
     "DataError",
     "EndpointError",
+    "FrozenError",
+    "IllegalTransition",
+    "MergeConflict",
     "MissingExtra",
     "ModelError",
     "OutputError",
     "ReportError",
+    "StoreBusy",
+    "StoreError",
     "UnknownName",
     "UsageError",
     "need",
@@ -97,6 +111,43 @@ class OutputError(ByheartError, OSError):
 
 class BudgetExceeded(ByheartError, RuntimeError):
     """More bytes, tokens or seconds are asked for than the budget has left."""
+
+
+class StoreError(ByheartError, RuntimeError):
+    """A memory cannot do what is asked; nothing of it was done."""
+
+
+class CorruptStore(StoreError, OSError):
+    """A memory's file is damaged, or is no memory; the message names what is wrong and where."""
+
+
+class StoreBusy(StoreError, TimeoutError):
+    """Other processes held the file longer than the timeout; nothing was written."""
+
+
+class FrozenError(StoreError, PermissionError):
+    """A frozen item or cube was to be changed; unfreeze it first."""
+
+
+class IllegalTransition(StoreError, ValueError):
+    """The lifecycle has no step between these two states."""
+
+
+class MergeConflict(StoreError, ValueError):
+    """Two branches changed the same item in different ways.
+
+    Args:
+        message: What was merged into what.
+        conflicts: One `byheart.core.memory.Conflict` for each item.
+    """
+
+    def __init__(self, message: str, conflicts: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+
+class AccessDenied(ByheartError, PermissionError):
+    """The caller may not read, write or share this cube."""
 
 
 class MissingExtra(ByheartError, ImportError):

@@ -1,0 +1,335 @@
+"""`byheart.Memory`: write, recall, change, erase; one file, no server, no key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from byheart.core.errors import DataError, OutputError, UnknownName, UsageError, need
+from byheart.core.item import Item, Scope
+from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
+from byheart.core.prompt import prompt_text
+from byheart.stores._sqlite_vectors import Embedder
+from byheart.stores.chat import chat_items
+from byheart.stores.exchange import export_lines, import_lines
+from byheart.stores.sqlite import SqliteStore
+
+__all__ = ["Memory", "Recall", "make_embedder"]
+
+
+class Recall(list[Hit]):
+    """Hits, best first, and their text for a prompt."""
+
+    def to_prompt(self, *, max_chars: int | None = None) -> str:
+        """Fenced text with source and trust of each; see `byheart.core.prompt.prompt_text`."""
+        return prompt_text(self, max_chars=max_chars)
+
+    def to_message(self, *, max_chars: int | None = None) -> dict[str, str]:
+        """The same as a chat message of the user's, which is not the system's."""
+        return {"role": "user", "content": self.to_prompt(max_chars=max_chars)}
+
+
+class Memory:
+    """A memory of one scope in one file.
+
+    Args:
+        path: The file; made if it is not there.
+        scope: Whose: ``"tenant/user/agent/session"``, ``"user=ana"``, a mapping or a `Scope`. No
+            call reaches items of another.
+        encoder: None for keywords alone; ``"minilm"`` (all-MiniLM-L6-v2, local); ``"st:NAME"``
+            (sentence-transformers); or a function from texts to ``[N, D]`` numbers, whose attributes
+            `name` and `version` (if it has them) say whose vectors they are.
+        ranker: Ranks the candidates of `recall`; see `byheart.core.memory.Ranker`.
+        actor: Who calls.
+        create: False raises where there is no file.
+        timeout: Seconds to wait for other processes.
+        clock: Seconds since 1970; tests give their own.
+
+    Raises:
+        CorruptStore: The file is damaged, or no memory.
+        UnknownName: No such encoder.
+
+    >>> import tempfile
+    >>> with Memory(Path(tempfile.mkdtemp()) / "home.db", scope="acme/ana") as memory:
+    ...     receipt = memory.write("Ana is allergic to penicillin.", source="chat:12", trust="user")
+    ...     memory.recall("What is Ana allergic to?")[0].item.content
+    'Ana is allergic to penicillin.'
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        scope: Scope | str | Mapping[str, str] | None = None,
+        *,
+        encoder: str | Callable[[list[str]], Any] | None = None,
+        ranker: Ranker | None = None,
+        actor: str = "local",
+        create: bool = True,
+        timeout: float = 60.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        embedder = make_embedder(encoder)
+        passages = getattr(ranker, "passages", None)
+        if embedder is not None and passages is not None:
+            embedder.passages = passages
+            embedder.version += f"/{getattr(passages, '__name__', 'passages')}"
+        self.ranker = ranker
+        self.store = SqliteStore(
+            path, scope, embedder=embedder, actor=actor, create=create, timeout=timeout, clock=clock
+        )
+
+    @property
+    def scope(self) -> Scope:
+        """Whose memory it is."""
+        return self.store.scope
+
+    def write(self, what: str | Item | Mapping[str, Any] | Iterable[Any], **fields: Any) -> Receipt:
+        """Keep a text, an item, or several; on disk when it returns, all or none.
+
+        Args:
+            what: Text, an `Item`, its fields as a mapping, or an iterable of these.
+            fields: Of every item made from text: `source`, `trust`, `valid_from`, `valid_to`,
+                `expires_at`, `labels` ... (see `byheart.core.item.Item`).
+        """
+        one = isinstance(what, str | Item | Mapping)
+        return self.store.write([_item(w, fields) for w in ([what] if one else what)])
+
+    def write_chat(
+        self, conversation: Any, *, source: str = "chat", thread: str | None = None
+    ) -> Receipt:
+        """Keep a conversation, one note a message; see `byheart.stores.chat.chat_items`."""
+        return self.store.write(chat_items(conversation, source=source, thread=thread))
+
+    def recall(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        as_of: datetime | str | None = None,
+        known_at: datetime | str | None = None,
+        kinds: Iterable[str] = (),
+        archived: bool = False,
+        cube: str | None = None,
+    ) -> Recall:
+        """The best k items for a query, best first; see `SqliteStore.recall`."""
+        return Recall(
+            self.store.recall(
+                query,
+                k,
+                as_of=as_of,
+                known_at=known_at,
+                kinds=kinds,
+                archived=archived,
+                cube=cube,
+                ranker=self.ranker,
+            )
+        )
+
+    def show(self, id: str) -> dict[str, Any]:
+        """An item with its state, validity, versions, links and log."""
+        return self.store.show(id)
+
+    def get(self, id: str) -> Item:
+        """An item by its id."""
+        return self.store.get(id)
+
+    def items(self, selector: Selector | None = None, **options: Any) -> Iterator[Item]:
+        """Items in the order they were recorded; see `SqliteStore.items`."""
+        return self.store.items(selector, **options)
+
+    def log(self, **filters: Any) -> Iterator[Event]:
+        """Entries of the log, oldest first; see `SqliteStore.log`."""
+        return self.store.log(**filters)
+
+    def supersede(self, id: str, item: Item | str, **fields: Any) -> Receipt:
+        """Put an item in the place of another; see `SqliteStore.supersede`."""
+        return self.store.supersede(id, _item(item, fields))
+
+    def undo(self, what: Receipt | int) -> Receipt:
+        """Take back a write, supersession or undo by its receipt or number in the log."""
+        return self.store.undo(what)
+
+    def erase(self, selector: Selector | str | Iterable[str], **options: bool) -> Receipt:
+        """Remove content for good; the receipt says what was reached and what cannot be."""
+        return self.store.erase(selector, **options)
+
+    def diff(
+        self,
+        before: datetime | str,
+        after: datetime | str | None = None,
+        *,
+        clock: str = "recorded",
+    ) -> dict[str, list[Any]]:
+        """What changed between two times; see `SqliteStore.diff`."""
+        return self.store.diff(before, after, clock=clock)
+
+    def use(self, hits: Iterable[Hit | str]) -> Receipt:
+        """Note that items were used; a first use activates them."""
+        return self.store.use(h.item.id if isinstance(h, Hit) else h for h in hits)
+
+    def transition(self, id: str, to: str, reason: str = "") -> Receipt:
+        """Take an item to another state of its life."""
+        return self.store.transition(id, to, reason)
+
+    def expire(self, idle: timedelta | None = None) -> Receipt:
+        """Run the timers: time to live, and idleness if asked."""
+        return self.store.expire(idle)
+
+    def export(
+        self,
+        path: str | Path,
+        selector: Selector | None = None,
+        *,
+        history: bool = True,
+        cube: str | None = None,
+    ) -> int:
+        """Write items to a file of JSON lines, whole or not at all; returns how many lines.
+
+        The export is entered in the log, so that a later erasure can name it.
+        """
+        path = Path(path)
+        lines = export_lines(self.store, selector, history=history, cube=cube)
+        self.store.note("export", body={"to": str(path), "cube": cube or ""})
+        return _write_lines(path, lines)
+
+    def export_lines(self, selector: Selector | None = None, **options: Any) -> Iterator[str]:
+        """The lines of an export, for a pipe; entered in the log as well."""
+        self.store.note("export", body={"to": "a pipe", "cube": options.get("cube") or ""})
+        return export_lines(self.store, selector, **options)
+
+    def import_(self, source: str | Path | Iterable[str], *, where: str | None = None) -> Receipt:
+        """Take in an export, all of it or nothing.
+
+        Args:
+            source: A file, or its lines.
+            where: Its name, for messages.
+
+        Raises:
+            DataError: With line and column of what cannot be read.
+        """
+        if not isinstance(source, str | Path):
+            return import_lines(self.store, source, where or "import")
+        path = Path(source)
+        try:
+            with open(path, encoding="utf-8") as file:
+                return import_lines(self.store, file, where or str(path))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: not UTF-8 text (byte {error.start}); nothing was imported"
+            ) from error
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist") from error
+        except (IsADirectoryError, PermissionError) as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+
+    def move_cube(self, name: str, to: Memory) -> Receipt:
+        """Move a cube into another memory: copied, compared, then archived here."""
+        lines = list(export_lines(self.store, cube=name))
+        receipt = import_lines(to.store, lines, f"cube {name} of {self.scope}")
+        mine = {i.id: i.digest for i in self.store.cube_items(name)}
+        theirs = {i.id: i.digest for i in to.store.cube_items(name)}
+        if mine != theirs:
+            raise OutputError(f"the cube {name!r} did not arrive whole; it stays here as it was")
+        self.store.note("export", body={"to": f"{to.store.path} ({to.scope})", "cube": name})
+        self.store.transition_cube(name, "Archived", f"moved to {to.scope}")
+        return receipt
+
+    def rebuild(self) -> dict[str, int]:
+        """Make everything derived anew from the log."""
+        return self.store.rebuild()
+
+    def check(self, head: str | None = None) -> list[Problem]:
+        """Verify file, chain, digests and derived data; empty if all is well."""
+        return self.store.check(head)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this scope."""
+        return self.store.stats()
+
+    def embed(self) -> int:
+        """Embed now what has no vector yet."""
+        return self.store.embed()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _item(what: Any, fields: Mapping[str, Any]) -> Item:
+    if isinstance(what, Item):
+        return what.but(**fields) if fields else what
+    if isinstance(what, str):
+        wrong = sorted(set(fields) - set(Item.__dataclass_fields__))
+        if wrong:
+            raise UnknownName("field of an item", wrong[0], Item.__dataclass_fields__)
+        return Item(what, **fields)
+    if isinstance(what, Mapping):
+        return Item.from_dict({**what, **fields})
+    raise UsageError(f"an item is text, an Item or a mapping, got {type(what).__name__}")
+
+
+def make_embedder(encoder: str | Callable[[list[str]], Any] | None) -> Embedder | None:
+    """What `Memory(encoder=...)` means.
+
+    Raises:
+        UnknownName: No such encoder.
+        MissingExtra: Its package is not installed.
+    """
+    if encoder is None:
+        return None
+    if isinstance(encoder, Embedder):
+        return encoder
+    if isinstance(encoder, str):
+        if encoder == "minilm":
+            from byheart.notes.search_encoder import MiniLM
+
+            model = MiniLM()
+            return Embedder(model, model.name)
+        if encoder.startswith("st:") and len(encoder) > 3:
+            module = need("sentence_transformers", "memory")
+            transformer = module.SentenceTransformer(encoder[3:])
+            return Embedder(lambda texts: transformer.encode(texts), encoder)
+        raise UnknownName("encoder", encoder, ["minilm", "st:NAME"])
+    if not callable(encoder):
+        raise UsageError(f"encoder must be a name or a function, got {type(encoder).__name__}")
+    default = getattr(encoder, "__qualname__", type(encoder).__qualname__)
+    name = str(getattr(encoder, "name", None) or default)
+    return Embedder(encoder, name, str(getattr(encoder, "version", "") or ""))
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write beside the file and move it there, so nobody meets half an export."""
+    temporary, n = "", 0
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            for line in lines:
+                file.write(line + "\n")
+                n += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = ""
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder or free some "
+            "space. What was there before is untouched"
+        ) from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return n

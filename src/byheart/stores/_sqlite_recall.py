@@ -1,0 +1,379 @@
+"""Finding items again: words, vectors, both clocks, and who may see what."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from byheart.core.errors import UsageError
+from byheart.core.item import KINDS, moment
+from byheart.core.memory import Candidate, Hit, Ranker
+from byheart.stores._sqlite_graph import available, grow, load_graph
+from byheart.stores._sqlite_log import load_items
+from byheart.stores._sqlite_schema import NEVER, from_micros, to_micros
+from byheart.stores._sqlite_vectors import (
+    EXACT,
+    cosines,
+    embed_batch,
+    keep,
+    known,
+    missing,
+    register,
+)
+from byheart.stores._sqlite_words import index_words, outstanding
+
+if TYPE_CHECKING:
+    from byheart.stores.sqlite import SqliteStore
+
+__all__ = ["EMBED_NOW", "catch_up", "embed", "fuse", "recall", "visible"]
+
+EMBED_NOW = 256
+"""So many items without a vector are embedded before a query is answered; more, in the background."""
+
+DEPTH = 64
+"""Fewest candidates of each kind of search that are ranked together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Both clocks of a question, in microseconds.
+
+    Args:
+        valid: When it should hold in the world.
+        known: What the store knew by then.
+        past: Whether `known` was given.
+    """
+
+    valid: int
+    known: int
+    past: bool
+
+
+def times(
+    store: SqliteStore,
+    conn: sqlite3.Connection,
+    as_of: datetime | str | None,
+    known_at: datetime | str | None,
+) -> Moment:
+    """The clocks of a question. Left out they are now; `known_at` alone also sets `as_of`."""
+    (last,) = conn.execute("SELECT coalesce(max(at), ?) FROM events", (NEVER,)).fetchone()
+    now = max(store._now(), last)
+    known_time, valid_time = moment(known_at, "known_at"), moment(as_of, "as_of")
+    known_us = now if known_time is None else to_micros(known_time)
+    valid_us = known_us if valid_time is None else to_micros(valid_time)
+    return Moment(valid_us, known_us, known_at is not None)
+
+
+_STATE_THEN = (
+    "coalesce((SELECT json_extract(e.data, '$.to') FROM events e WHERE e.subject = i.id AND"
+    " e.scope = i.scope AND e.kind = 'state' AND e.at <= {known} ORDER BY e.seq DESC LIMIT 1),"
+    " 'Generated')"
+)
+
+
+def visible(
+    store: SqliteStore,
+    conn: sqlite3.Connection,
+    when: Moment,
+    *,
+    rows: Sequence[int] | None = None,
+    kinds: Iterable[str] = (),
+    archived: bool = False,
+    more: str = "",
+    values: Sequence[Any] = (),
+) -> list[tuple[int, int, int, str]]:
+    """Row, validity and state of what the handle may see at a moment, in the order of recording.
+
+    Every reading path goes through here: the scope is part of the statement.
+    """
+    state = "i.state" if not when.past else _STATE_THEN.format(known=when.known)
+    where = [store._in_scope(conn, "i.scope"), store._allowed(conn, "i")]
+    where.append(
+        f"s.known_from <= {when.known} AND s.known_to > {when.known}"
+        f" AND s.valid_from <= {when.valid} AND s.valid_to > {when.valid}"
+        f" AND (i.expires IS NULL OR i.expires > {when.valid} OR {state} = 'Frozen')"
+    )
+    out = "'Expired'" if archived else "'Expired', 'Archived'"
+    where.append(f"{state} NOT IN ({out})")
+    wanted = [kinds] if isinstance(kinds, str) else list(kinds)
+    for kind in wanted:
+        if kind not in KINDS:
+            raise UsageError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if wanted:
+        where.append("i.kind IN (" + ",".join(f"'{k}'" for k in wanted) + ")")
+    if more:
+        where.append(more)
+    found: list[tuple[int, int, int, str]] = []
+    pieces = [None] if rows is None else [rows[b : b + 1000] for b in range(0, len(rows), 1000)]
+    for piece in pieces:
+        limit = "" if piece is None else f" AND i.row IN ({','.join(map(str, map(int, piece)))})"
+        found += conn.execute(
+            f"SELECT i.row, s.valid_from, s.valid_to, {state} FROM items i JOIN spans s"
+            f" ON s.row = i.row WHERE {' AND '.join(where)}{limit} ORDER BY i.row",
+            tuple(values),
+        ).fetchall()
+    return found
+
+
+def catch_up(store: SqliteStore) -> None:
+    """Index what was written since the last query: words always, vectors if they are few."""
+    while True:
+        with store._c.reading() as conn:
+            scopes = store._scope_ids(conn)
+            behind = outstanding(conn, scopes)
+        if not behind:
+            break
+        store._c.write(lambda c: index_words(c, store._scope_ids(c)), durable=False)
+    if store.embedder is not None and scopes:
+        store._embedder_id()
+        if embed(store, limit=EMBED_NOW, all_or_nothing=True) is None:
+            start_background(store)
+
+
+def embed(store: SqliteStore, limit: int = -1, *, all_or_nothing: bool = False) -> int | None:
+    """Embed items that have no vector of this embedder; every batch is kept as it is finished.
+
+    Returns:
+        How many; None if there are more than `limit` and `all_or_nothing` is set.
+    """
+    done = 0
+    while limit < 0 or done < limit:
+        with store._c.reading() as conn:
+            scopes = store._scope_ids(conn)
+            rows = missing(conn, store._embedder_id(), scopes, limit + 1 if limit > 0 else 64)
+            if all_or_nothing and not done and len(rows) > limit:
+                return None
+            if not rows:
+                break
+            batch = rows[:64]
+        with store._c.reading() as conn:
+            assert store.embedder is not None
+            made = embed_batch(conn, store.embedder, batch)
+        id = store._embedder_id()
+        store._c.write(lambda c, made=made, id=id: keep(c, id, made), durable=False)  # type: ignore[misc]
+        done += len(batch)
+    return done
+
+
+def start_background(store: SqliteStore) -> None:
+    """Embed in a thread, if none does; stopping half-way loses nothing but the running batch."""
+    if not store.background or (store._thread is not None and store._thread.is_alive()):
+        return
+
+    def work() -> None:
+        try:
+            while not store._stop.is_set() and embed(store, limit=64):
+                pass
+        except Exception as error:  # shown by stats() and raised by embed()
+            store._background_error = error
+
+    store._thread = threading.Thread(target=work, name="byheart-embed", daemon=True)
+    store._thread.start()
+
+
+def start_graph(store: SqliteStore) -> None:
+    """Build the graph in a thread where there are too many vectors to compare each time."""
+    busy = store._graph_thread is not None and store._graph_thread.is_alive()
+    if store._vectors.n > EXACT and not busy and available():
+        store._graph_thread = threading.Thread(
+            target=grow, args=(store, EXACT), name="byheart-graph", daemon=True
+        )
+        store._graph_thread.start()
+
+
+def fuse(query: str, candidates: Sequence[Candidate], k: int) -> list[Hit]:
+    """Mean of the min-max scaled scores, the plain default; ties by order of recording.
+
+    Words are scaled from 0 (items that have none); a candidate that was not embedded yet has
+    its words alone.
+    """
+    able = [c for c in candidates if c.found]
+    scores = _fused(
+        np.array([c.words for c in able]),
+        np.array([np.nan if c.meaning is None else c.meaning for c in able]),
+    )
+    order = sorted(range(len(able)), key=lambda i: (-scores[i], able[i].order))[:k]
+    return [
+        Hit(able[i].item, float(scores[i]), able[i].state, able[i].words, able[i].meaning)
+        for i in order
+    ]
+
+
+def _fused(words: np.ndarray, meaning: np.ndarray) -> np.ndarray:
+    by_words = words / words.max() if len(words) and words.max() > 0 else np.zeros(len(words))
+    has = ~np.isnan(meaning)
+    if not has.any():
+        return by_words
+    low, high = meaning[has].min(), meaning[has].max()
+    scaled = np.where(has, meaning - low, 0) / (high - low) if high > low else has.astype(float)
+    return np.where(has, (by_words + scaled) / 2, by_words / 2)
+
+
+def recall(
+    store: SqliteStore,
+    query: str,
+    k: int,
+    *,
+    as_of: datetime | str | None,
+    known_at: datetime | str | None,
+    kinds: Iterable[str],
+    archived: bool,
+    ranker: Ranker | None,
+    members: Sequence[int] | None = None,
+) -> list[Hit]:
+    """`SqliteStore.recall`."""
+    if not isinstance(query, str) or not query.strip():
+        raise UsageError(f"the query is empty: {query!r}; ask in some words")
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise UsageError(f"k must be a whole number of at least 1, got {k!r}")
+    moment(as_of, "as_of"), moment(known_at, "known_at")
+    catch_up(store)
+    vector = None if store.embedder is None else store.embedder([query])[0]
+    with store._c.reading() as conn:
+        scopes = store._scope_ids(conn)
+        if not scopes:
+            return []
+        store._notice_erasures(conn)
+        when = times(store, conn, as_of, known_at)
+        depth = max(DEPTH, 4 * k)
+        by_words = store._words.scores(conn, scopes, query)
+        embedder = None if vector is None else known(conn, store.embedder)  # type: ignore[arg-type]
+        pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
+        if embedder is not None and vector is not None:
+            with store._graph_lock:
+                if store._vectors.of != (embedder, scopes):
+                    store._vectors.forget()
+                    load_graph(store, (embedder, scopes), store._erasures)
+                store._vectors.refresh(conn, embedder, scopes)
+            start_graph(store)
+            pool.update(_nearest(store, conn, when, vector, depth, kinds, archived, members))
+        if not pool:
+            return []
+        words = dict(zip(by_words[0].tolist(), by_words[1].tolist(), strict=True))
+        meaning = {} if embedder is None else cosines(conn, embedder, list(pool), vector)  # type: ignore[arg-type]
+        if ranker is None:  # only what is handed out is read
+            rows = sorted(pool)
+            scores = _fused(
+                np.array([words.get(r, 0.0) for r in rows]),
+                np.array([meaning.get(r, np.nan) for r in rows]),
+            )
+            top = np.argsort(-scores, kind="stable")[:k]
+            pool = {rows[i]: pool[rows[i]] for i in top}
+        near = _neighbours(store, conn, when, list(pool), getattr(ranker, "reach", 0))
+        items = load_items(conn, [*pool, *near])
+        if ranker is None:
+            return [
+                _hit(items[rows[i]], pool[rows[i]], float(scores[i]), words, meaning, rows[i])
+                for i in top
+                if rows[i] in items
+            ]
+        candidates = [
+            Candidate(
+                **vars(_hit(items[row], span, 0.0, words, meaning, row)), order=row, found=found
+            )
+            for group, found in ((pool, True), (near, False))
+            for row, span in group.items()
+        ]
+    return _chosen(ranker, query, sorted(candidates, key=lambda c: c.order), k)
+
+
+def _hit(
+    item: Any, span: tuple[int, int, str], score: float, words: Any, meaning: Any, row: int
+) -> Hit:
+    at = {"valid_from": from_micros(span[0]), "valid_to": from_micros(span[1])}
+    return Hit(item.but(**at), score, span[2], words.get(row, 0.0), meaning.get(row))
+
+
+def _chosen(ranker: Ranker, query: str, candidates: list[Candidate], k: int) -> list[Hit]:
+    """What a ranker chose; it cannot bring in what it was not given."""
+    hits = list(ranker(query, candidates, k))
+    ids = {c.item.id for c in candidates}
+    wrong = [h.item.id for h in hits if h.item.id not in ids]
+    twice = len({h.item.id for h in hits}) < len(hits)
+    if wrong or twice or len(hits) > k:
+        raise UsageError(
+            f"the ranker returned {len(hits)} hits for k={k}"
+            + (f", among them {wrong[0]!r}, which was no candidate" if wrong else "")
+            + (", some of them twice" if twice else "")
+        )
+    return hits
+
+
+def _seen_among(
+    store: SqliteStore, conn: sqlite3.Connection, when: Moment, found: tuple[np.ndarray, np.ndarray],
+    n: int, kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
+) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+    """The n best of the rows found that may be seen; goes on down the list until it has them."""
+    rows, scores = found
+    order = rows[np.lexsort((rows, -scores))]
+    if members is not None:
+        order = order[np.isin(order, np.array(members, np.int64))]
+    out: dict[int, tuple[int, int, str]] = {}
+    step = 2 * n
+    for begin in range(0, len(order), step):
+        piece = order[begin : begin + step]
+        seen = _visible_rows(store, conn, when, piece.tolist(), kinds, archived, members)
+        for row in piece.tolist():
+            if row in seen and len(out) < n:
+                out[row] = seen[row]
+        if len(out) >= n:
+            break
+    return out
+
+
+def _visible_rows(
+    store: SqliteStore, conn: sqlite3.Connection, when: Moment, rows: Sequence[int],
+    kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
+) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+    if members is not None:  # a cube's version holds whatever was superseded since
+        return store._members_visible(conn, when, rows, kinds)
+    return {r: (a, b, s) for r, a, b, s in visible(store, conn, when, rows=rows, kinds=kinds, archived=archived)}  # fmt: skip
+
+
+def _nearest(
+    store: SqliteStore, conn: sqlite3.Connection, when: Moment, vector: np.ndarray, n: int,
+    kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
+) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+    """The n nearest that may be seen; asks for more while too many of them may not."""
+    wide = n if members is None else 16 * n
+    while True:
+        with store._graph_lock:
+            found = store._vectors.nearest(vector, wide)
+        out = _seen_among(store, conn, when, found, n, kinds, archived, members)
+        if len(out) >= n or len(found[0]) < wide or wide >= len(store._vectors):
+            return out
+        wide *= 4
+
+
+def _neighbours(
+    store: SqliteStore, conn: sqlite3.Connection, when: Moment, rows: Sequence[int], reach: int
+) -> dict[int, tuple[int, int, str]]:
+    """Rows up to `reach` places before and after in the same thread."""
+    if reach < 1 or not rows:
+        return {}
+    near: set[int] = set()
+    for row in rows:
+        for sign, order in (("<", "DESC"), (">", "ASC")):
+            near |= {
+                r
+                for (r,) in conn.execute(
+                    f"SELECT n.row FROM items n JOIN items i ON n.scope = i.scope AND"
+                    f" n.thread = i.thread WHERE i.row = ? AND n.row {sign} i.row"
+                    f" ORDER BY n.row {order} LIMIT ?",
+                    (row, reach),
+                )
+            }
+    rest = sorted(near - set(rows))
+    return {r: (a, b, s) for r, a, b, s in visible(store, conn, when, rows=rest)}
+
+
+def registered(conn: sqlite3.Connection, store: SqliteStore) -> int:
+    """The embedder's number, made if it is new."""
+    assert store.embedder is not None
+    return register(conn, store.embedder)

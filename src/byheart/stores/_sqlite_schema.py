@@ -1,0 +1,265 @@
+"""The file: tables of the log (the truth) and tables derived from it.
+
+==========  =====================================================================================
+events      the log; append-only by trigger, each entry hashed with the hash before it
+payloads    what entries say, apart from them: `erase` deletes here and the chain still verifies,
+            because an entry holds only SHA-256(salt, body) and the salt goes with the body
+----------  --------------------------------------------------------------- derived from here on
+scopes      tenant, user, agent, session -> a number
+items       one row an item; `row` is the entry that wrote it
+spans       when an item was valid, and between which recorded times the store thought so
+words       FTS5 without content; every token carries its scope's number in front, so that neither
+            scores nor the time a query takes depend on another scope's items
+vectors     one row an item and embedder, with a checksum
+==========  =====================================================================================
+
+Times are microseconds since 1970 in UTC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from byheart.core.errors import CorruptStore, OutputError, StoreBusy, StoreError
+
+__all__ = [
+    "DERIVED",
+    "DERIVED_TABLES",
+    "FOREVER",
+    "INDEXES",
+    "NEVER",
+    "from_micros",
+    "open_file",
+    "to_micros",
+    "told",
+]
+
+APPLICATION = 0x62796874
+SCHEMA = 1
+FOREVER = 2**62
+NEVER = -(2**62)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LOG = """
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events(
+  seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, scope INTEGER NOT NULL, kind TEXT NOT NULL,
+  subject TEXT NOT NULL, actor TEXT NOT NULL, data TEXT NOT NULL, payload BLOB,
+  hash BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS events_scope ON events(scope, seq);
+CREATE INDEX IF NOT EXISTS events_subject ON events(subject, seq);
+CREATE TABLE IF NOT EXISTS payloads(
+  seq INTEGER PRIMARY KEY REFERENCES events(seq), salt BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TRIGGER IF NOT EXISTS events_keep BEFORE DELETE ON events
+  BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events
+  BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS payloads_stay BEFORE UPDATE ON payloads
+  BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+"""
+
+DERIVED = """
+CREATE TABLE IF NOT EXISTS scopes(
+  id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, user TEXT NOT NULL, agent TEXT NOT NULL,
+  session TEXT NOT NULL, UNIQUE(tenant, user, agent, session));
+CREATE TABLE IF NOT EXISTS items(
+  row INTEGER PRIMARY KEY, id TEXT NOT NULL, scope INTEGER NOT NULL REFERENCES scopes(id),
+  kind TEXT NOT NULL, state TEXT NOT NULL, root TEXT NOT NULL, supersedes TEXT, digest TEXT,
+  source TEXT, thread TEXT, expires INTEGER, touched INTEGER NOT NULL, uses INTEGER NOT NULL,
+  UNIQUE(scope, id));
+CREATE INDEX IF NOT EXISTS items_scope ON items(scope, row);
+CREATE INDEX IF NOT EXISTS items_root ON items(root);
+CREATE INDEX IF NOT EXISTS items_digest ON items(scope, digest);
+CREATE INDEX IF NOT EXISTS items_thread ON items(scope, thread, row) WHERE thread IS NOT NULL;
+CREATE INDEX IF NOT EXISTS items_expires ON items(scope, expires) WHERE expires IS NOT NULL;
+CREATE TABLE IF NOT EXISTS spans(
+  row INTEGER NOT NULL REFERENCES items(row), known_from INTEGER NOT NULL,
+  valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL, known_to INTEGER NOT NULL,
+  origin INTEGER NOT NULL,
+  PRIMARY KEY(row, known_from, valid_from)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS spans_opened ON spans(known_from);
+CREATE INDEX IF NOT EXISTS spans_origin ON spans(origin);
+CREATE INDEX IF NOT EXISTS spans_closed ON spans(known_to) WHERE known_to < 4611686018427387904;
+CREATE TABLE IF NOT EXISTS parents(
+  parent TEXT NOT NULL, row INTEGER NOT NULL REFERENCES items(row), PRIMARY KEY(parent, row))
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS links(
+  scope INTEGER NOT NULL, a TEXT NOT NULL, b TEXT NOT NULL, label TEXT NOT NULL,
+  weight REAL NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(scope, a, b, label)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cubes(
+  id TEXT PRIMARY KEY, scope INTEGER NOT NULL REFERENCES scopes(id), name TEXT NOT NULL,
+  owner TEXT NOT NULL, state TEXT NOT NULL, expires INTEGER, access TEXT NOT NULL,
+  UNIQUE(scope, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS versions(
+  cube TEXT NOT NULL, number INTEGER NOT NULL, branch TEXT NOT NULL, parent INTEGER,
+  merged INTEGER, seq INTEGER NOT NULL, PRIMARY KEY(cube, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS members(
+  cube TEXT NOT NULL, branch TEXT NOT NULL, root TEXT NOT NULL, item TEXT NOT NULL,
+  PRIMARY KEY(cube, branch, root)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS members_item ON members(item);
+"""
+
+INDEXES = """
+CREATE VIRTUAL TABLE IF NOT EXISTS words
+  USING fts5(text, content='', columnsize=0, tokenize="ascii tokenchars '_'");
+CREATE VIRTUAL TABLE IF NOT EXISTS places USING fts5vocab(words, 'instance');
+CREATE TABLE IF NOT EXISTS lengths(
+  row INTEGER PRIMARY KEY, scope INTEGER NOT NULL, tokens INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS lengths_scope ON lengths(scope, row, tokens);
+CREATE TABLE IF NOT EXISTS embedders(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, dimensions INTEGER NOT NULL,
+  probe BLOB NOT NULL, UNIQUE(name, version));
+CREATE TABLE IF NOT EXISTS vectors(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, embedder INTEGER NOT NULL REFERENCES embedders(id),
+  scope INTEGER NOT NULL, row INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL,
+  UNIQUE(embedder, row));
+CREATE INDEX IF NOT EXISTS vectors_scope ON vectors(embedder, scope, id);
+"""
+
+DERIVED_TABLES = (
+    "members", "versions", "cubes", "links", "parents", "spans", "items", "scopes",
+)  # fmt: skip
+
+
+def to_micros(at: datetime) -> int:
+    """Microseconds since 1970; exact, where a float of seconds would not be."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(at: int | None) -> datetime | None:
+    """Back from `to_micros`; the ends of time are None."""
+    if at is None or at <= NEVER or at >= FOREVER:
+        return None
+    return _EPOCH + timedelta(microseconds=at)
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, with the file's name and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith("SQLITE_FULL"):
+            raise OutputError(
+                f"{path}: the disk is full; nothing of this call was written. "
+                "Free some space and call again"
+            ) from error
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise StoreBusy(
+                f"{path}: other processes hold the file; nothing was written. "
+                "Call again, or open it with a longer timeout="
+            ) from error
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise CorruptStore(
+                f"{path}: {error}; it is damaged or no memory. Run `byheart memory check` on it "
+                "and go back to a backup or an export"
+            ) from error
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM")):
+            raise OutputError(
+                f"{path}: {error} ({name}); nothing of this call was written. Check that the "
+                "folder exists, can be written and has room"
+            ) from error
+        if name.startswith("SQLITE_TOOBIG"):
+            raise StoreError(f"{path}: an item of over 1 GB does not fit; split it") from error
+        raise CorruptStore(f"{path}: {error} ({name or type(error).__name__})") from error
+
+
+def open_file(path: Path, *, create: bool) -> sqlite3.Connection:
+    """A connection with byheart's settings.
+
+    WAL, so that readers never wait for writers; `synchronous=FULL`, so that a commit is on disk;
+    `secure_delete`, so that what is deleted is overwritten.
+
+    Raises:
+        CorruptStore: The file is no memory, or of a later version.
+        OutputError: It cannot be made.
+    """
+    if not create and not path.exists():
+        raise OutputError(f"{path} does not exist; write something to it first, or check the path")
+    _look(path, create=create)
+    with told(path):
+        conn = sqlite3.connect(
+            path, timeout=30.0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+    try:
+        with told(path):
+            _prepare(conn, path)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _look(path: Path, *, create: bool) -> None:
+    """SQLite takes a file of a few bytes for an empty one and would begin anew over it."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}; name another file") from error
+    if not head and not create:
+        raise CorruptStore(f"{path} is empty: no memory, or one that was cut off")
+    if head and (len(head) < 512 or not head.startswith(b"SQLite format 3\0")):
+        raise CorruptStore(
+            f"{path} is no memory, or its beginning is damaged (it starts with {head[:16]!r}); go "
+            "back to a backup or an export, or name another file"
+        )
+
+
+def _prepare(conn: sqlite3.Connection, path: Path) -> None:
+    if path.exists() and path.stat().st_size:
+        (application,) = conn.execute("PRAGMA application_id").fetchone()
+        (version,) = conn.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION and (application or version or _tables(conn)):
+            raise CorruptStore(
+                f"{path} is an SQLite file of another program; name another file for the memory"
+            )
+        if version > SCHEMA:
+            raise CorruptStore(
+                f"{path} was written by a later byheart (schema {version}, this one knows "
+                f"{SCHEMA}); upgrade: pip install -U byheart"
+            )
+    (mode,) = conn.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise OutputError(
+            f"{path}: this file system has no write-ahead log ({mode}); put the file on a local disk"
+        )
+    for pragma in (
+        "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "cache_size=-65536",
+        "temp_store=MEMORY", "recursive_triggers=ON",
+    ):  # fmt: skip
+        conn.execute(f"PRAGMA {pragma}")
+    if conn.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+        conn.execute("BEGIN IMMEDIATE")
+        try:
+            if conn.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+                for statement in statements(_LOG + DERIVED + INDEXES):
+                    conn.execute(statement)
+                conn.execute(f"PRAGMA application_id={APPLICATION}")
+                conn.execute(f"PRAGMA user_version={SCHEMA}")
+            conn.execute("COMMIT")
+        except BaseException:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise
+
+
+def _tables(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one (`executescript` would commit)."""
+    one = ""
+    for line in script.splitlines():
+        one += line + "\n"
+        if sqlite3.complete_statement(one):
+            yield one
+            one = ""

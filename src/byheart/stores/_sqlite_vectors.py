@@ -1,0 +1,272 @@
+"""Vectors: one table for all embedders, each under its name and version; exact or HNSW search.
+
+Up to `EXACT` vectors of a scope are compared one by one. Above, usearch's HNSW holds the older
+ones and the newest are still compared one by one, until a background thread has taken them in: so
+a query never waits for the index and never misses what it does not hold yet.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from byheart.core.errors import ByheartError, CorruptStore, ModelError
+from byheart.core.item import Item
+from byheart.stores._sqlite_graph import Graph
+from byheart.stores._sqlite_log import load_items
+
+__all__ = ["EXACT", "Embedder", "VectorIndex", "embed_batch", "missing", "register"]
+
+EXACT = 5_000
+PROBE = "The quick brown fox jumps over the lazy dog."
+
+
+def _whole(item: Item) -> list[str]:
+    return [item.content]
+
+
+@dataclass
+class Embedder:
+    """A function from texts to vectors, with the name and version its vectors are kept under.
+
+    Args:
+        encode: Texts to `[N, D]` numbers; rows are scaled to length 1 here.
+        name: Of the model; vectors of different names or versions are never compared.
+        version: Of the model.
+        passages: An item to the texts that are embedded for it; its content, if left out.
+    """
+
+    encode: Callable[[list[str]], Any]
+    name: str
+    version: str = ""
+    passages: Callable[[Item], list[str]] = _whole
+    id: int = 0
+    _probe: np.ndarray | None = field(default=None, repr=False)
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """`[N, D]` float32 rows of length 1.
+
+        Raises:
+            ModelError: It raised, or what it returned is not N rows of finite numbers.
+        """
+        try:
+            out = np.asarray(self.encode(list(texts)), dtype=np.float32)
+        except ByheartError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the embedder {self.name!r} failed on {len(texts)} texts: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if out.ndim != 2 or len(out) != len(texts) or out.shape[1] == 0:
+            raise ModelError(
+                f"the embedder {self.name!r} returned an array of shape {out.shape} for "
+                f"{len(texts)} texts; it must be [{len(texts)}, D]"
+            )
+        if not np.isfinite(out).all():
+            raise ModelError(f"the embedder {self.name!r} returned numbers that are not finite")
+        norm = np.linalg.norm(out, axis=1, keepdims=True)
+        return out / np.where(norm > 0, norm, 1)
+
+    def probe(self) -> np.ndarray:
+        """The vector of one fixed sentence, by which a changed model is noticed."""
+        if self._probe is None:
+            self._probe = self([PROBE])[0]
+        return self._probe
+
+
+def known(conn: sqlite3.Connection, embedder: Embedder) -> int | None:
+    """The number of an embedder that the file has: same name and version, and same answers."""
+    like = f"{embedder.version}~%"
+    for id, probe in conn.execute(
+        "SELECT id, probe FROM embedders WHERE name = ? AND (version = ? OR version LIKE ?)"
+        " ORDER BY id DESC",
+        (embedder.name, embedder.version, like),
+    ):
+        kept = np.frombuffer(probe, np.float32)
+        mine = embedder.probe()
+        if kept.shape == mine.shape and float(kept @ mine) > 0.999:
+            return int(id)
+    return None
+
+
+def register(conn: sqlite3.Connection, embedder: Embedder) -> int:
+    """Its number; a model that answers otherwise under the same name becomes a version of its own."""
+    id = known(conn, embedder)
+    if id is None:
+        (n,) = conn.execute(
+            "SELECT count(*) FROM embedders WHERE name = ? AND (version = ? OR version LIKE ?)",
+            (embedder.name, embedder.version, f"{embedder.version}~%"),
+        ).fetchone()
+        version = embedder.version if n == 0 else f"{embedder.version}~{n + 1}"
+        probe = embedder.probe()
+        id = conn.execute(
+            "INSERT INTO embedders(name, version, dimensions, probe) VALUES(?,?,?,?) RETURNING id",
+            (embedder.name, version, len(probe), probe.tobytes()),
+        ).fetchone()[0]
+    return int(id)
+
+
+def missing(
+    conn: sqlite3.Connection, embedder: int, scopes: Sequence[int], limit: int = -1
+) -> list[int]:
+    """Rows without a vector of this embedder, newest first."""
+    marks = ",".join(map(str, scopes))
+    return [
+        row
+        for (row,) in conn.execute(
+            f"SELECT row FROM items WHERE scope IN ({marks}) AND NOT EXISTS (SELECT 1 FROM vectors v"
+            " WHERE v.embedder = ? AND v.row = items.row) ORDER BY row DESC LIMIT ?",
+            (embedder, limit),
+        )
+    ]
+
+
+def embed_batch(
+    read: sqlite3.Connection, embedder: Embedder, rows: Sequence[int]
+) -> list[tuple[int, bytes]]:
+    """Vectors of some items, computed outside of any transaction: row and bytes of `[P, D]`."""
+    items = load_items(read, rows)
+    texts, owner = [], []
+    for row, item in items.items():
+        for passage in embedder.passages(item) or [item.content]:
+            texts.append(passage[:20_000])
+            owner.append(row)
+    if not texts:
+        return []
+    vectors, of = embedder(texts), np.array(owner)
+    return [(row, vectors[of == row].tobytes()) for row in items]
+
+
+def keep(conn: sqlite3.Connection, embedder: int, made: Sequence[tuple[int, bytes]]) -> int:
+    """Store vectors of items that are still there."""
+    n = 0
+    for row, data in made:
+        n += conn.execute(
+            "INSERT OR IGNORE INTO vectors(embedder, scope, row, data, crc)"
+            " SELECT ?, scope, row, ?, ? FROM items WHERE row = ?",
+            (embedder, data, zlib.crc32(data), row),
+        ).rowcount
+    return n
+
+
+class VectorIndex:
+    """Nearest vectors of a handle's scopes under one embedder."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """After an erasure, or for other scopes: begin anew."""
+        self.of: tuple[int, tuple[int, ...]] = (0, ())
+        self.last = 0
+        self.ids = np.zeros(0, np.int64)
+        self._rows = np.zeros(0, np.int64)
+        self._room = np.zeros((0, 0), np.float32)
+        self.n = 0
+        self.graph: Graph | None = None
+
+    def __len__(self) -> int:
+        return self.n + (0 if self.graph is None else len(self.graph.rows))
+
+    def refresh(self, conn: sqlite3.Connection, embedder: int, scopes: tuple[int, ...]) -> None:
+        """Take in what was embedded since.
+
+        Raises:
+            CorruptStore: A vector is not what was written.
+        """
+        self.of = (embedder, scopes)
+        marks = ",".join(map(str, scopes))
+        told, blocks = [], []
+        for id, row, data, crc in conn.execute(
+            f"SELECT id, row, data, crc FROM vectors WHERE embedder = ? AND scope IN ({marks})"
+            " AND id > ? ORDER BY id",
+            (embedder, self.last),
+        ):
+            if zlib.crc32(data) != crc:
+                raise CorruptStore(
+                    f"the vector of row {row} is damaged; `byheart memory rebuild` makes it anew"
+                )
+            blocks.append(np.frombuffer(data, np.float32))
+            told.append((id, row))
+        if not told:
+            return
+        (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
+        parts = [b.reshape(-1, d) for b in blocks]
+        both = np.repeat(np.array(told, np.int64), [len(p) for p in parts], axis=0)
+        self._add(both[:, 0], both[:, 1], np.concatenate(parts))
+        self.last = told[-1][0]
+
+    def _add(self, ids: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
+        n = self.n + len(rows)
+        if n > len(self._room):
+            size = max(2 * n, 256)
+            old = self._room[: self.n], self._rows[: self.n], self.ids[: self.n]
+            self._room = np.empty((size, vectors.shape[1]), np.float32)
+            self._rows, self.ids = np.empty(size, np.int64), np.empty(size, np.int64)
+            if self.n:
+                self._room[: self.n], self._rows[: self.n], self.ids[: self.n] = old
+        self._room[self.n : n], self._rows[self.n : n], self.ids[self.n : n] = vectors, rows, ids
+        self.n = n
+
+    def to_graph(self, most: int) -> int:
+        """Move the oldest vectors into the graph, items whole; returns how many vectors."""
+        n = min(most, self.n)
+        while n < self.n and self.ids[n] == self.ids[n - 1]:
+            n += 1
+        if n == 0:
+            return 0
+        if self.graph is None:
+            self.graph = Graph(self._room.shape[1])
+        self.graph.add(self._rows[:n], self._room[:n], int(self.ids[n - 1]))
+        keep_ = slice(n, self.n)
+        self._room, self._rows = self._room[keep_].copy(), self._rows[keep_].copy()
+        self.ids, self.n = self.ids[keep_].copy(), self.n - n
+        return n
+
+    def nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the n nearest items and the cosine of each one's nearest passage."""
+        rows, scores = [], []
+        if self.n:
+            near = self._room[: self.n] @ query
+            top = np.arange(self.n)
+            if self.n > 4 * n:
+                top = np.argpartition(-near, 4 * n)[: 4 * n]
+            rows.append(self._rows[top])
+            scores.append(near[top])
+        if self.graph is not None:
+            found = self.graph.search(query, 4 * n)
+            rows.append(found[0])
+            scores.append(found[1])
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return best(np.concatenate(rows), np.concatenate(scores), n)
+
+
+def best(rows: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each row once with its highest score, the n highest, best first."""
+    order = np.lexsort((rows, -scores))
+    _, first = np.unique(rows[order], return_index=True)
+    keep_ = order[np.sort(first)][:n]
+    return rows[keep_], scores[keep_]
+
+
+def cosines(
+    conn: sqlite3.Connection, embedder: int, rows: Sequence[int], query: np.ndarray
+) -> dict[int, float]:
+    """Exact cosine of each item's nearest passage, for rows that have vectors."""
+    out: dict[int, float] = {}
+    for begin in range(0, len(rows), 500):
+        marks = ",".join(map(str, map(int, rows[begin : begin + 500])))
+        for row, data in conn.execute(
+            f"SELECT row, data FROM vectors WHERE embedder = ? AND row IN ({marks})", (embedder,)
+        ):
+            out[row] = float(
+                (np.frombuffer(data, np.float32).reshape(-1, len(query)) @ query).max()
+            )
+    return out
