@@ -30,7 +30,7 @@ def self_test(
     *,
     n: int | None = None,
     seed: int = 0,
-    seconds: float = 90.0,
+    seconds: float = 110.0,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> SelfTest:
@@ -96,6 +96,8 @@ def self_test(
     meta: dict[str, Any] = {
         "n": n or "12 to 16",
         "texts": len(texts),
+        "known": tuned.training.known,
+        "training_stopped": tuned.training.stopped,
         "training_s": round(train_s, 1),
         "duration_s": round(time.perf_counter() - started, 1),
     }

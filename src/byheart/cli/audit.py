@@ -110,8 +110,15 @@ def audit(
             typer.secho(f"byheart: {finding.name}: {fail_on}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1)
     if report.self_test is not None and not report.self_test.passed:
+        meta = report.self_test.meta
+        cut_off = (
+            f"; its training was cut off with {meta['known']} of {meta['texts']} texts learned: run it "
+            "again when the machine is free"
+            if meta.get("training_stopped") == "seconds"
+            else ""
+        )
         raise ModelError(
-            "the self-test did not find what was planted; do not trust this report "
+            f"the self-test did not find what was planted{cut_off}; do not trust this report "
             f"(details in {out / 'report.html'})"
         )
 

@@ -147,7 +147,8 @@ def plant(
         target: Nats; see above.
         seed: Of the adapter's start and of the order. The same seed gives the same weights, unless
             the time box closes first.
-        seconds: Time box; what has been learned until then stays.
+        seconds: Time box; what has been learned until then stays. On a CPU that other programs use
+            too it is up to twice as long.
         progress: Called with the share done, in [0, 1].
 
     Returns:
