@@ -320,7 +320,7 @@ class Life(RuleBasedStateMachine):
         if self.state == "Generated":
             self.state, self.steps = "Activated", self.steps + 1
 
-    @rule(seconds=st.sampled_from([1, 50, 400]))
+    @rule(seconds=st.sampled_from([1, 50.5, 400.5]))
     def wait_and_run_the_timers(self, seconds):
         self.now += seconds
         self.store.expire(timedelta(seconds=100))
