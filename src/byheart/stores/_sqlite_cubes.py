@@ -50,6 +50,7 @@ class CubeMethods:
         scope: Scope
         _c: Connections
         _in_scope: Callable[[sqlite3.Connection, str], str]
+        _allowed: Callable[[sqlite3.Connection, str], str]
         _find: Callable[[sqlite3.Connection, str], tuple[int, int, str]]
         _log: Callable[..., Receipt]
         _append: Callable[..., list[tuple[int, int]]]
@@ -154,6 +155,10 @@ class CubeMethods:
             else:
                 ids = sorted(versions_of(conn, id).contents(version).values())
             rows = self._item_rows(conn, scope, ids)
+            marks = ",".join(map(str, rows))
+            seen = f"i.row IN ({marks}) AND {self._allowed(conn, 'i')}"
+            kept = {r for (r,) in conn.execute(f"SELECT i.row FROM items i WHERE {seen}")}
+            rows = [r for r in rows if r in kept]
             items = load_items(conn, rows)
         return [items[r] for r in rows if r in items]
 
@@ -184,6 +189,7 @@ class CubeMethods:
         for row, kind, state, expires, at, data in conn.execute(
             "SELECT i.row, i.kind, i.state, i.expires, e.at, e.data FROM items i JOIN events e"
             f" ON e.seq = i.row WHERE i.row IN ({marks}) AND {self._in_scope(conn, 'i.scope')}"
+            f" AND {self._allowed(conn, 'i')}"
         ):
             told = json.loads(data)
             begin, end = told.get("from", at), told.get("to", FOREVER)

@@ -49,12 +49,12 @@ class LifeMethods:
         ]
 
     def _allowed(self, conn: sqlite3.Connection, items: str) -> str:
-        """SQL: an item is in no cube that is closed to the caller."""
+        """SQL: neither the item nor another version of it is in a cube closed to the caller."""
         denied = self._denied(conn)
         if not denied:
             return "1"
         names = ",".join(f"'{c}'" for c in denied)
-        return f"{items}.id NOT IN (SELECT item FROM members WHERE cube IN ({names}))"
+        return f"{items}.root NOT IN (SELECT root FROM members WHERE cube IN ({names}))"
 
     def _allowed_event(self, conn: sqlite3.Connection) -> str:
         denied = self._denied(conn)
@@ -63,7 +63,8 @@ class LifeMethods:
         names = ",".join(f"'{c}'" for c in denied)
         return (
             f"e.subject NOT IN ({names}) AND"
-            f" e.subject NOT IN (SELECT item FROM members WHERE cube IN ({names}))"
+            f" e.subject NOT IN (SELECT i.id FROM members m JOIN items i ON i.root = m.root"
+            f" WHERE m.cube IN ({names}))"
         )
 
     def _may_change(

@@ -18,7 +18,7 @@ STOP = frozenset(_STOP.split())
 _WORD = re.compile(r"\w+")
 _LONGEST = 64
 _LATIN_MARKS = dict.fromkeys(range(0x300, 0x370))
-_SINGLE = re.compile(r"[⺀-鿿ꀀ-꓏가-힣豈-﫿ぁ-ヿ\U00020000-\U0003ffff]")
+_SINGLE = re.compile("[\u2e80-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 class _Separate(dict[int, str]):

@@ -334,8 +334,12 @@ def _take_cube(
     for number, version in enumerate(versions, 1):
         data = _version(version, number, seen, f"{place}, version {number}")
         message = version.get("message")
-        data["put"] = [[roots.setdefault(r, _root(store, conn, i)), i] for r, i in data["put"]]
-        data["drop"] = [roots.get(r, r) for r in data["drop"]]
+        for key, value in (
+            ("put", [[roots.setdefault(r, _root(store, conn, i)), i] for r, i in data["put"]]),
+            ("drop", [roots.get(r, r) for r in data["drop"]]),
+        ):
+            data.pop(key)
+            data.update({key: value} if key in version else {})
         seen.add(data["branch"])
         text = {"message": str(message)} if message else None
         done += store._append(conn, [Draft("cube-commit", cube, scope, data, text)])
