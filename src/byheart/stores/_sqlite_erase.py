@@ -35,7 +35,9 @@ def erase(
     beyond: list[str] = []
 
     def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
-        reached.clear(), ids.clear(), beyond.clear()
+        reached.clear()
+        ids.clear()
+        beyond.clear()
         rows = _widen(store, conn, selected(store, conn, what), versions, derived)
         if not rows:
             return []

@@ -324,7 +324,7 @@ def _take_cube(
         "provenance": {**dict(told.get("provenance") or {}), "imported": place},
     }
     until = moment(told.get("expires_at"), "expires_at")
-    data = {} if until is None else {"expires": to_micros(until)}
+    data: dict[str, Any] = {} if until is None else {"expires": to_micros(until)}
     done = store._append(conn, [Draft("cube", cube, scope, data, body)])
     seen: set[str] = set()
     roots: dict[str, str] = {}
@@ -345,8 +345,8 @@ def _take_cube(
         done += store._append(conn, [Draft("cube-commit", cube, scope, data, text)])
     before = "Generated"
     for to in _PATHS[state]:
-        data = {"from": before, "to": to}
-        done += store._append(conn, [Draft("cube-state", cube, scope, data, {"reason": "import"})])
+        step = {"from": before, "to": to}
+        done += store._append(conn, [Draft("cube-state", cube, scope, step, {"reason": "import"})])
         before = to
     return done
 
