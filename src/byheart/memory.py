@@ -96,8 +96,8 @@ class Memory:
             fields: Of every item made from text: `source`, `trust`, `valid_from`, `valid_to`,
                 `expires_at`, `labels` ... (see `byheart.core.item.Item`).
         """
-        one = isinstance(what, str | Item | Mapping)
-        return self.store.write([_item(w, fields) for w in ([what] if one else what)])
+        several = [what] if isinstance(what, str | Item | Mapping) else what
+        return self.store.write([_item(w, fields) for w in several])
 
     def write_chat(
         self, conversation: Any, *, source: str = "chat", thread: str | None = None

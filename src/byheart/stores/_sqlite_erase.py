@@ -35,7 +35,8 @@ def erase(
     beyond: list[str] = []
 
     def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
-        reached.clear(), ids.clear(), beyond.clear()
+        for kept in (reached, ids, beyond):
+            kept.clear()  # type: ignore[attr-defined]
         rows = _widen(store, conn, selected(store, conn, what), versions, derived)
         if not rows:
             return []

@@ -22,7 +22,6 @@ from byheart.stores._sqlite_vectors import (
     cosines,
     embed_batch,
     keep,
-    known,
     missing,
     register,
 )
@@ -146,7 +145,14 @@ def embed(store: SqliteStore, limit: int = -1, *, all_or_nothing: bool = False) 
     while limit < 0 or done < limit:
         with store._c.reading() as conn:
             scopes = store._scope_ids(conn)
-            rows = missing(conn, store._embedder_id(), scopes, limit + 1 if limit > 0 else 64)
+            id, most = store._embedder_id(), limit + 1 if limit > 0 else 64
+            done_to = store._embedded
+            now = store._erasure_count(conn)
+            rows = missing(conn, id, scopes, most, after=done_to[1] if done_to[0] == now else 0)
+            if not rows:  # so far all have one: the next query looks only behind this
+                marks = ",".join(map(str, scopes))
+                newest = conn.execute(f"SELECT max(row) FROM items WHERE scope IN ({marks})")
+                store._embedded = (now, newest.fetchone()[0] or 0)
             if all_or_nothing and not done and len(rows) > limit:
                 return None
             if not rows:
@@ -243,7 +249,7 @@ def recall(
         when = times(store, conn, as_of, known_at)
         depth = max(DEPTH, 4 * k)
         by_words = store._words.scores(conn, scopes, query)
-        embedder = None if vector is None else known(conn, store.embedder)  # type: ignore[arg-type]
+        embedder = None if vector is None else store._embedder_id()
         pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
         if embedder is not None and vector is not None:
             with store._graph_lock:
