@@ -189,6 +189,27 @@ def test_words_of_many_scripts():
     assert tokens("\0\u200b\ud7ff") == tokens("")
 
 
+def test_a_query_reads_no_posting_of_another_scope(tmp_path):
+    path = tmp_path / "m.db"
+    for scope in ("a/ana", "a/ben"):
+        with Memory(path, scope) as memory:
+            memory.write(["the cat", "a cat and a dog"])
+            memory.recall("cat")
+    with Memory(path, "a/ana") as memory, memory.store._c.reading() as conn:
+        rows = conn.execute(
+            "SELECT p.term, i.scope FROM places p JOIN items i ON i.row = p.doc"
+        ).fetchall()
+        assert {scope for _, scope in rows} == {1, 2}
+        assert all(term.startswith(f"{scope}_") for term, scope in rows)
+        asked = []
+        conn.set_trace_callback(asked.append)
+        memory.recall("cat dog")
+        conn.set_trace_callback(None)
+        postings = [sql for sql in asked if "FROM places" in sql]
+        assert len(postings) == 2
+        assert all("'1_" in sql for sql in postings)
+
+
 # ------------------------------------------------------------------ vectors
 
 
