@@ -301,6 +301,20 @@ def test_a_changed_export_is_taken_whole_or_not_at_all(exported, tmp_path_factor
         assert memory.check() == []
 
 
+def test_a_scope_whose_first_write_failed_does_not_get_anothers_number(exported, tmp_path):
+    path = tmp_path / "m.db"
+    lines = [*exported[:4], exported[-2], "{broken"]
+    with Memory(path, "a/ana") as ana, Memory(path, "a/ben") as ben:
+        with pytest.raises(DataError, match="line 6"):
+            ana.import_(lines)
+        ben.write("ben's own secret")
+        assert ana.recall("secret") == []
+        assert list(ana.items()) == list(ana.log()) == []
+        ana.write("ana's secret")
+        assert [h.item.content for h in ana.recall("secret")] == ["ana's secret"]
+        assert [h.item.content for h in ben.recall("secret")] == ["ben's own secret"]
+
+
 def test_an_export_with_a_pickle_in_it_is_only_text(tmp_path):
     evil = "cposix\nsystem\n(S'touch owned'\ntR."
     with Memory(tmp_path / "m.db") as memory:

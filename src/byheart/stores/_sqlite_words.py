@@ -82,7 +82,7 @@ class WordIndex:
     def __init__(self) -> None:
         self._rows = np.zeros(0, np.int64)
         self._tokens = np.zeros(0, np.int64)
-        self._norm = np.zeros(0)
+        self._norm: np.ndarray = np.zeros(0)
         self._of: tuple[int, ...] = ()
 
     def forget(self) -> None:

@@ -146,6 +146,10 @@ class Connections:
             self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
+    def is_writer(self, conn: sqlite3.Connection) -> bool:
+        """Whether this is the connection that writes, whose view is not committed yet."""
+        return conn is self._writer
+
     def retry(self, call: Callable[[], T]) -> T:
         """Call until the file is free; short random naps share it more evenly than SQLite's."""
         begin = time.monotonic()

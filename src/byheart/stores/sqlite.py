@@ -108,7 +108,8 @@ class SqliteStore(ReadMethods, LifeMethods, CubeMethods):
         ids = conn.execute(
             f"SELECT id FROM scopes WHERE {' AND '.join(where)} ORDER BY id", values
         ).fetchall()
-        if ids and not self.scope.open:
+        # inside a write the number may be undone yet, and then become another scope's
+        if ids and not self.scope.open and not self._c.is_writer(conn):
             self._one = ids[0][0]
         return tuple(i for (i,) in ids)
 
