@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from byheart.core.errors import DataError, OutputError, UnknownName, UsageError, need
+from byheart.core.errors import DataError, MissingExtra, OutputError, UnknownName, UsageError
 from byheart.core.item import Item, Scope
 from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
 from byheart.core.prompt import prompt_text
@@ -297,7 +298,12 @@ def make_embedder(encoder: str | Callable[[list[str]], Any] | None) -> Embedder 
             model = MiniLM()
             return Embedder(model, model.name)
         if encoder.startswith("st:") and len(encoder) > 3:
-            module = need("sentence_transformers", "memory")
+            if importlib.util.find_spec("sentence_transformers") is None:
+                raise MissingExtra(
+                    f"the encoder {encoder!r} needs sentence-transformers; "
+                    "type: pip install sentence-transformers"
+                )
+            module = importlib.import_module("sentence_transformers")
             transformer = module.SentenceTransformer(encoder[3:])
             return Embedder(lambda texts: transformer.encode(texts), encoder)
         raise UnknownName("encoder", encoder, ["minilm", "st:NAME"])

@@ -229,7 +229,8 @@ def test_recall_propensity_counts_hits():
 
 
 def test_ridge_against_scikit_learn():
-    linear = pytest.importorskip("sklearn.linear_model")
+    import sklearn.linear_model as linear
+
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 6)), rng.normal(size=40)
     w, b, alpha = ridge(x, y, [3.0])

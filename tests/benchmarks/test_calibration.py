@@ -198,7 +198,6 @@ def test_table_and_summary_say_the_same(tmp_path):
 
 
 def test_the_figure_is_drawn(tmp_path):
-    pytest.importorskip("matplotlib", reason="the figure needs the extra `plot`")
     from _calibration_figure import draw
 
     ledger = records.Ledger(None)

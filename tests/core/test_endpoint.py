@@ -12,9 +12,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("inspect_ai")
-pytest.importorskip("openai")
-
 import byheart
 from byheart.core import endpoint
 from byheart.core.ask import Sample, Score

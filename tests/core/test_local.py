@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats as sps
-
-pytest.importorskip("torch")
 import torch
+from scipy import stats as sps
 from tiny import (
     WORDS,
     make_tiny_gemma2,
@@ -522,7 +520,8 @@ def test_broken_gguf_file(content: bytes, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def adapter(folder: Path) -> tuple[Path, Any]:
-    peft = pytest.importorskip("peft")
+    import peft
+
     module, _ = make_tiny_llama(bos=True, chat=True)
     module.config._name_or_path = str(folder)
     torch.manual_seed(1)
@@ -565,7 +564,8 @@ def test_broken_adapters(adapter: tuple[Path, Any]) -> None:
 
 def test_prompt_learning_adapters_are_refused(llama: LocalModel) -> None:
     """Virtual tokens would shift every position: better no number than a wrong one."""
-    peft = pytest.importorskip("peft")
+    import peft
+
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     with pytest.raises(UsageError, match="virtual tokens"):
         LocalModel(peft.get_peft_model(llama.module, config), llama.tokenizer, device="cpu")

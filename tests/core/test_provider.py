@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("inspect_ai")
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 
 from byheart.core.ask import Sample, Score, Scored

@@ -10,15 +10,16 @@ from byheart.core.memory import Selector
 from byheart.stores.sqlite import SqliteStore
 
 
-def main() -> None:
-    path, scope, count, name = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+def work(path, scope, count, name):
+    """Write notes; under the name "mixed" recall and supersede between them."""
     store = SqliteStore(path, scope)
     for i in range(count):
         if name == "mixed" and i % 5 == 4:
             store.recall("note of things", 3)
             items = list(store.items(Selector(source="mixed")))[-1:]
             if items:
-                print("new " + store.supersede(items[0].id, Item(f"changed {i}")).id, flush=True)
+                new = store.supersede(items[0].id, Item(f"changed {i}")).id
+                print("new " + new, flush=True)
             continue
         receipt = store.write([Item(f"note {i} of things by {name}", source=name)])
         print("new " + receipt.id, flush=True)
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    work(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

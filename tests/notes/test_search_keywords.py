@@ -67,7 +67,8 @@ def test_scores_are_the_formula(talk, query, reach):
 
 
 def test_without_neighbours_it_is_the_bm25_of_bm25s():
-    bm25s = pytest.importorskip("bm25s", reason="bm25s is the peer; it comes with [memory]")
+    import bm25s
+
     draw = random.Random(1)
     notes = [draw.choices(LETTERS, k=draw.randint(1, 9)) for _ in range(40)]
     peer = bm25s.BM25(method="lucene", k1=1.5, b=0.75)

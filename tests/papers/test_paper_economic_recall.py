@@ -3,14 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from byheart.core.errors import UsageError
-from byheart.papers._common import Check, Result, verdict_of
-
-torch = pytest.importorskip("torch")
-
-from byheart.papers import economic_recall as paper  # noqa: E402
-from byheart.papers._common import Characters, TinyGPT, fit, generate  # noqa: E402
+from byheart.papers import economic_recall as paper
+from byheart.papers._common import Characters, Check, Result, TinyGPT, fit, generate, verdict_of
 
 
 @pytest.fixture(autouse=True)

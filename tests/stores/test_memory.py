@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import byheart
-from byheart.core.errors import DataError, ModelError, OutputError, UnknownName, UsageError
+from byheart.core.errors import (
+    DataError,
+    MissingExtra,
+    ModelError,
+    OutputError,
+    UnknownName,
+    UsageError,
+)
 from byheart.core.item import Item, Scope, new_id
 from byheart.core.memory import Hit, Selector
 from byheart.core.prompt import prompt_text
@@ -182,6 +189,27 @@ def test_words_of_many_scripts():
     assert tokens("\0\u200b\ud7ff") == tokens("")
 
 
+def test_a_query_reads_no_posting_of_another_scope(tmp_path):
+    path = tmp_path / "m.db"
+    for scope in ("a/ana", "a/ben"):
+        with Memory(path, scope) as memory:
+            memory.write(["the cat", "a cat and a dog"])
+            memory.recall("cat")
+    with Memory(path, "a/ana") as memory, memory.store._c.reading() as conn:
+        rows = conn.execute(
+            "SELECT p.term, i.scope FROM places p JOIN items i ON i.row = p.doc"
+        ).fetchall()
+        assert {scope for _, scope in rows} == {1, 2}
+        assert all(term.startswith(f"{scope}_") for term, scope in rows)
+        asked = []
+        conn.set_trace_callback(asked.append)
+        memory.recall("cat dog")
+        conn.set_trace_callback(None)
+        postings = [sql for sql in asked if "FROM places" in sql]
+        assert len(postings) == 2
+        assert all("'1_" in sql for sql in postings)
+
+
 # ------------------------------------------------------------------ vectors
 
 
@@ -275,7 +303,6 @@ def test_what_is_no_vector_is_refused(tmp_path, bad):
 
 
 def test_a_graph_finds_what_exact_search_finds(tmp_path, monkeypatch):
-    pytest.importorskip("usearch")
     monkeypatch.setattr(_sqlite_recall, "EXACT", 200)
     rng = np.random.default_rng(0)
     kept = {}
@@ -334,11 +361,25 @@ def test_without_usearch_every_vector_is_compared(tmp_path, monkeypatch):
     assert _sqlite_vectors.EXACT >= 1000
 
 
-def test_encoders_by_name(tmp_path):
+def test_encoders_by_name(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="minilm"):
         Memory(tmp_path / "m.db", encoder="minilmm")
     with pytest.raises(UsageError, match="function"):
         Memory(tmp_path / "m.db", encoder=3)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name, package in (("st:some-model", "sentence-transformers"), ("minilm", "byheart")):
+        with pytest.raises(MissingExtra, match=f"pip install '?{package}"):
+            Memory(tmp_path / "m.db", encoder=name)
+
+
+@pytest.mark.slow
+def test_minilm_finds_by_meaning(tmp_path):
+    with Memory(tmp_path / "m.db", encoder="minilm") as memory:
+        memory.write(["The kitten slept on the sofa.", "Interest rates rose in March."])
+        hits = memory.recall("a young cat taking a nap", 2)
+        assert hits[0].item.content.startswith("The kitten")
+        assert hits[0].words == 0
+        assert hits[0].meaning > hits[1].meaning
 
 
 # ------------------------------------------------------------------ rankers

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 from byheart.core.ask import Sample, Score
 from byheart.core.errors import CapabilityError, DataError, ModelError, UsageError
@@ -15,10 +17,6 @@ from byheart.data.canaries import canaries
 from byheart.weights import Planted, plant
 from byheart.weights._fit import _told
 from byheart.weights._upper import Document, Upper, decoder_layers
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("peft")
 
 DRAWN = canaries(seed=3, n=12, words=16)
 PLANTED, HELD = DRAWN[:6], DRAWN[6:]

@@ -33,33 +33,16 @@ def locomo(
     """Evidence recall on LoCoMo; in Python: byheart.notes.locomo.bench(data)."""
     import json as json_module
 
-    from rich.console import Console
     from rich.markup import escape
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
+    from byheart.cli._console import bar, console
     from byheart.core.model import load
     from byheart.notes.locomo import bench
     from byheart.notes.search_encoder import MiniLM
 
     encode = None if no_encoder else MiniLM(device or "cpu")
     answers = None if model is None else load(model, device=device)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        bar = bars.add_task("reading", total=1.0)
+    with bar("reading") as tell:
         result = bench(
             data,
             methods=method,
@@ -68,18 +51,16 @@ def locomo(
             k=k,
             limit=limit,
             seed=seed,
-            progress=lambda what, share: bars.update(
-                bar, description=escape(what), completed=share
-            ),
+            progress=tell,
         )
     folder = out or Path("byheart-report") / "bench" / "locomo"
     result.save(folder / "questions.jsonl")
     if json:
         typer.echo(json_module.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         return
-    console = Console()
-    _print(result.to_dict(), console)
-    console.print(f"every question: {escape(str(folder / 'questions.jsonl'))}")
+    screen = console()
+    _print(result.to_dict(), screen)
+    screen.print(f"every question: {escape(str(folder / 'questions.jsonl'))}")
 
 
 def _print(figures: dict, console) -> None:  # type: ignore[no-untyped-def,type-arg]

@@ -122,12 +122,20 @@ def _undo(
 ) -> None:  # fmt: skip
     """What that entry opened is closed, what it closed is opened: recorded times are unique."""
     target = data["at"]
+    chain = (
+        "row IN (SELECT row FROM items WHERE scope = ?4 AND"
+        " root = (SELECT root FROM items WHERE scope = ?4 AND id = ?5))"
+    )
+    values = (at, target, FOREVER, scope, subject)
     reopened = conn.execute(
-        "SELECT row, valid_from, valid_to, origin FROM spans WHERE known_to = ?", (target,)
+        f"SELECT row, valid_from, valid_to, origin FROM spans WHERE known_to = ?2 AND {chain}"
+        " AND ?1 > ?2 AND ?3 > ?2",  # SQLite wants every numbered value to be used
+        values,
     ).fetchall()
     conn.execute(
-        "UPDATE spans SET known_to = ?1 WHERE (known_from = ?2 OR origin = ?2) AND known_to = ?3",
-        (at, target, FOREVER),
+        "UPDATE spans SET known_to = ?1 WHERE (known_from = ?2 OR origin = ?2) AND known_to = ?3"
+        f" AND {chain}",
+        values,
     )
     for row, first, last, origin in reopened:
         _span(conn, row, at, first, last, origin)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from byheart.core.cube import Cube, CubeVersion
 from byheart.core.errors import (
     AccessDenied,
-    FrozenError,
     MergeConflict,
     StoreError,
     UnknownName,
@@ -21,12 +19,11 @@ from byheart.core.item import Item, Scope, moment, new_id
 from byheart.core.lifecycle import check_step
 from byheart.core.memory import Conflict, Receipt
 from byheart.stores._sqlite_cube_merge import merged, versions_of
-from byheart.stores._sqlite_life import may
-from byheart.stores._sqlite_log import Draft, load_items, unpack
-from byheart.stores._sqlite_schema import FOREVER, from_micros, to_micros
+from byheart.stores._sqlite_cube_read import CubeReadMethods, split_name
+from byheart.stores._sqlite_log import Draft
+from byheart.stores._sqlite_schema import FOREVER, to_micros
 
 if TYPE_CHECKING:
-    from byheart.stores._sqlite_recall import Moment
     from byheart.stores._sqlite_writer import Connections
 
 __all__ = ["CubeMethods", "access_rules"]
@@ -34,16 +31,8 @@ __all__ = ["CubeMethods", "access_rules"]
 Resolve = Callable[[Conflict], str | None]
 
 
-def split_name(cube: str) -> tuple[str, str]:
-    """Name and branch of ``"name@branch"``; without an @ the branch is "main"."""
-    name, at, branch = cube.partition("@")
-    if not name or (at and not branch):
-        raise UsageError(f"a cube is named name or name@branch, got {cube!r}")
-    return name, branch or "main"
-
-
-class CubeMethods:
-    """The part of `SqliteStore` that is about cubes."""
+class CubeMethods(CubeReadMethods):
+    """The part of `SqliteStore` that changes cubes."""
 
     if TYPE_CHECKING:
         actor: str
@@ -59,161 +48,6 @@ class CubeMethods:
         _now: Callable[[], int]
         _scope_for: Callable[[sqlite3.Connection, Scope | None], int]
         _scope_of: Callable[[sqlite3.Connection, int], Scope]
-
-    # ---------------------------------------------------------------- finding one
-
-    def _cube(self, conn: sqlite3.Connection, name: str, need: str = "read") -> tuple[str, int]:
-        """Id and scope of a cube that the caller may read, write or share.
-
-        Raises:
-            UnknownName: None of that name that the caller may read.
-            AccessDenied: It may be read, but not more.
-            FrozenError: It is to be written and is frozen or expired.
-        """
-        rows = conn.execute(
-            "SELECT id, scope, name, owner, access, state, expires FROM cubes WHERE"
-            f" {self._in_scope(conn, 'scope')}"
-        ).fetchall()
-        open_to_me = [r for r in rows if may(self.actor, "read", r[3], json.loads(r[4]))]
-        found = [r for r in open_to_me if r[2] == name]
-        if not found:
-            raise UnknownName("cube", name, {r[2] for r in open_to_me})
-        id, scope, _, owner, access, state, expires = found[0]
-        if need != "read" and not may(self.actor, need, owner, json.loads(access)):
-            raise AccessDenied(
-                f"{self.actor!r} may not {need} the cube {name!r}; ask its owner, {owner!r}"
-            )
-        over = expires is not None and expires <= self._now()
-        if state == "Expired" or over:
-            raise FrozenError(f"the cube {name!r} has expired; only its items can be erased")
-        if need == "write" and state == "Frozen":
-            raise FrozenError(f"the cube {name!r} is frozen; unfreeze it first")
-        return id, scope
-
-    def cubes(self) -> list[Cube]:
-        """Cubes of the scope that the caller may read, by name."""
-        with self._c.reading() as conn:
-            rows = conn.execute(
-                f"SELECT id, owner, access FROM cubes WHERE {self._in_scope(conn, 'scope')}"
-                " ORDER BY name, id"
-            ).fetchall()
-            return [
-                self._told(conn, id)
-                for id, owner, access in rows
-                if may(self.actor, "read", owner, json.loads(access))
-            ]
-
-    def cube(self, name: str) -> Cube:
-        """A cube by its name.
-
-        Raises:
-            UnknownName: None of that name that the caller may read; near ones are named.
-        """
-        with self._c.reading() as conn:
-            return self._told(conn, self._cube(conn, name)[0])
-
-    def _told(self, conn: sqlite3.Connection, id: str) -> Cube:
-        scope, name, owner, state, expires, access = conn.execute(
-            "SELECT scope, name, owner, state, expires, access FROM cubes WHERE id = ?", (id,)
-        ).fetchone()
-        branches = dict(
-            conn.execute(
-                "SELECT branch, max(number) FROM versions WHERE cube = ? GROUP BY branch", (id,)
-            ).fetchall()
-        )
-        made = conn.execute(
-            "SELECT p.body FROM events e LEFT JOIN payloads p ON p.seq = e.seq WHERE e.subject = ?"
-            " AND e.kind = 'cube'",
-            (id,),
-        ).fetchone()
-        told = unpack(made[0])[0] if made and made[0] is not None else {}
-        return Cube(
-            id, name, self._scope_of(conn, scope), owner, state, json.loads(access),
-            from_micros(expires), told.get("provenance", {}), branches,
-            tuple(i for _, i in self._members(conn, id, "main")),
-        )  # fmt: skip
-
-    @staticmethod
-    def _members(conn: sqlite3.Connection, cube: str, branch: str) -> list[tuple[str, str]]:
-        if not conn.execute(
-            "SELECT 1 FROM versions WHERE cube = ? AND branch = ?", (cube, branch)
-        ).fetchone():
-            known = conn.execute("SELECT DISTINCT branch FROM versions WHERE cube = ?", (cube,))
-            raise UnknownName("branch", branch, [b for (b,) in known])
-        return conn.execute(
-            "SELECT root, item FROM members WHERE cube = ? AND branch = ? ORDER BY item",
-            (cube, branch),
-        ).fetchall()
-
-    def cube_items(self, cube: str, version: int | None = None) -> list[Item]:
-        """Items of ``"name"`` or ``"name@branch"`` as it stands, or as a version had it."""
-        name, branch = split_name(cube)
-        with self._c.reading() as conn:
-            id, scope = self._cube(conn, name)
-            if version is None:
-                ids = [i for _, i in self._members(conn, id, branch)]
-            else:
-                ids = sorted(versions_of(conn, id).contents(version).values())
-            rows = self._item_rows(conn, scope, ids)
-            marks = ",".join(map(str, rows))
-            seen = f"i.row IN ({marks}) AND {self._allowed(conn, 'i')}"
-            kept = {r for (r,) in conn.execute(f"SELECT i.row FROM items i WHERE {seen}")}
-            rows = [r for r in rows if r in kept]
-            items = load_items(conn, rows)
-        return [items[r] for r in rows if r in items]
-
-    @staticmethod
-    def _item_rows(conn: sqlite3.Connection, scope: int, ids: Sequence[str]) -> list[int]:
-        rows = []
-        for id in ids:
-            found = conn.execute(
-                "SELECT row FROM items WHERE scope = ? AND id = ?", (scope, id)
-            ).fetchone()
-            if found:  # erased items have left every version
-                rows.append(found[0])
-        return rows
-
-    def _cube_rows(self, cube: str) -> list[int]:
-        name, branch = split_name(cube)
-        with self._c.reading() as conn:
-            id, scope = self._cube(conn, name)
-            return self._item_rows(conn, scope, [i for _, i in self._members(conn, id, branch)])
-
-    def _members_visible(
-        self, conn: sqlite3.Connection, when: Moment, rows: Sequence[int], kinds: Iterable[str]
-    ) -> dict[int, tuple[int, int, str]]:
-        """Of a cube's rows those that did not expire; superseded ones are the version's still."""
-        wanted = [kinds] if isinstance(kinds, str) else list(kinds)
-        out = {}
-        marks = ",".join(map(str, map(int, rows)))
-        for row, kind, state, expires, at, data in conn.execute(
-            "SELECT i.row, i.kind, i.state, i.expires, e.at, e.data FROM items i JOIN events e"
-            f" ON e.seq = i.row WHERE i.row IN ({marks}) AND {self._in_scope(conn, 'i.scope')}"
-            f" AND {self._allowed(conn, 'i')}"
-        ):
-            told = json.loads(data)
-            begin, end = told.get("from", at), told.get("to", FOREVER)
-            alive = state != "Expired" and (expires is None or expires > when.valid)
-            if alive and begin <= when.valid < end and (not wanted or kind in wanted):
-                out[row] = (begin, end, state)
-        return out
-
-    def cube_versions(self, name: str) -> list[CubeVersion]:
-        """All versions, oldest first."""
-        with self._c.reading() as conn:
-            id, _ = self._cube(conn, name)
-            out = []
-            for number, branch, parent, merged_, at, actor, packed in conn.execute(
-                "SELECT v.number, v.branch, v.parent, v.merged, e.at, e.actor, p.body FROM versions"
-                " v JOIN events e ON e.seq = v.seq LEFT JOIN payloads p ON p.seq = v.seq"
-                " WHERE v.cube = ? ORDER BY v.number",
-                (id,),
-            ):
-                when = from_micros(at)
-                assert when is not None
-                message = "" if packed is None else unpack(packed)[0].get("message", "")
-                out.append(CubeVersion(number, branch, parent, merged_, when, actor, message))
-            return out
 
     # ---------------------------------------------------------------- making and changing
 

@@ -17,7 +17,17 @@ from byheart.core.memory import Event
 from byheart.stores._sqlite_apply import apply
 from byheart.stores._sqlite_schema import FOREVER, NEVER, from_micros, to_micros
 
-__all__ = ["Draft", "append", "entry_hash", "events", "item_of", "pack", "payload_hash", "unpack"]
+__all__ = [
+    "Draft",
+    "append",
+    "entry_hash",
+    "events",
+    "item_of",
+    "pack",
+    "payload_hash",
+    "undone",
+    "unpack",
+]
 
 START = b"byheart memory log".ljust(32, b"\0")
 """What stands where the hash of an entry before the first would be."""
@@ -222,3 +232,16 @@ def events(
         yield Event(
             seq, when, kind_, subject_, actor_, Scope(*scope), json.loads(data), body, digest.hex()
         )
+
+
+def undone(conn: sqlite3.Connection, scope: int, subject: str) -> set[int]:
+    """Entries about an item that were undone, where the undoing was not."""
+    out: set[int] = set()
+    for seq, data in conn.execute(
+        "SELECT seq, data FROM events WHERE subject = ? AND scope = ? AND kind = 'undo'"
+        " ORDER BY seq DESC",
+        (subject, scope),
+    ).fetchall():
+        if seq not in out:
+            out.add(json.loads(data)["seq"])
+    return out

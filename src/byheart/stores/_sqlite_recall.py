@@ -22,7 +22,6 @@ from byheart.stores._sqlite_vectors import (
     cosines,
     embed_batch,
     keep,
-    known,
     missing,
     register,
 )
@@ -62,8 +61,8 @@ def times(
     known_at: datetime | str | None,
 ) -> Moment:
     """The clocks of a question. Left out they are now; `known_at` alone also sets `as_of`."""
-    (last,) = conn.execute("SELECT coalesce(max(at), ?) FROM events", (NEVER,)).fetchone()
-    now = max(store._now(), last)
+    last = conn.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    now = max(store._now(), last[0] if last else NEVER)
     known_time, valid_time = moment(known_at, "known_at"), moment(as_of, "as_of")
     known_us = now if known_time is None else to_micros(known_time)
     valid_us = known_us if valid_time is None else to_micros(valid_time)
@@ -146,7 +145,14 @@ def embed(store: SqliteStore, limit: int = -1, *, all_or_nothing: bool = False) 
     while limit < 0 or done < limit:
         with store._c.reading() as conn:
             scopes = store._scope_ids(conn)
-            rows = missing(conn, store._embedder_id(), scopes, limit + 1 if limit > 0 else 64)
+            id, most = store._embedder_id(), limit + 1 if limit > 0 else 64
+            done_to = store._embedded
+            now = store._erasure_count(conn)
+            rows = missing(conn, id, scopes, most, after=done_to[1] if done_to[0] == now else 0)
+            if not rows:  # so far all have one: the next query looks only behind this
+                marks = ",".join(map(str, scopes))
+                newest = conn.execute(f"SELECT max(row) FROM items WHERE scope IN ({marks})")
+                store._embedded = (now, newest.fetchone()[0] or 0)
             if all_or_nothing and not done and len(rows) > limit:
                 return None
             if not rows:
@@ -243,7 +249,7 @@ def recall(
         when = times(store, conn, as_of, known_at)
         depth = max(DEPTH, 4 * k)
         by_words = store._words.scores(conn, scopes, query)
-        embedder = None if vector is None else known(conn, store.embedder)  # type: ignore[arg-type]
+        embedder = None if vector is None else store._embedder_id()
         pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
         if embedder is not None and vector is not None:
             with store._graph_lock:
@@ -255,7 +261,7 @@ def recall(
             pool.update(_nearest(store, conn, when, vector, depth, kinds, archived, members))
         if not pool:
             return []
-        words = dict(zip(by_words[0].tolist(), by_words[1].tolist(), strict=True))
+        words = _those(by_words, pool)
         meaning = {} if embedder is None else cosines(conn, embedder, list(pool), vector)  # type: ignore[arg-type]
         if ranker is None:  # only what is handed out is read
             rows = sorted(pool)
@@ -281,6 +287,17 @@ def recall(
             for row, span in group.items()
         ]
     return _chosen(ranker, query, sorted(candidates, key=lambda c: c.order), k)
+
+
+def _those(found: tuple[np.ndarray, np.ndarray], wanted: Iterable[int]) -> dict[int, float]:
+    """Scores of some rows out of all, which are in ascending order."""
+    rows, scores = found
+    if not len(rows):
+        return {}
+    some = np.array(sorted(wanted), np.int64)
+    at = np.minimum(np.searchsorted(rows, some), len(rows) - 1)
+    there = rows[at] == some
+    return dict(zip(some[there].tolist(), scores[at[there]].tolist(), strict=True))
 
 
 def _hit(
@@ -311,13 +328,16 @@ def _seen_among(
 ) -> dict[int, tuple[int, int, str]]:  # fmt: skip
     """The n best of the rows found that may be seen; goes on down the list until it has them."""
     rows, scores = found
-    order = rows[np.lexsort((rows, -scores))]
     if members is not None:
-        order = order[np.isin(order, np.array(members, np.int64))]
+        mine = np.isin(rows, np.array(members, np.int64))
+        rows, scores = rows[mine], scores[mine]
     out: dict[int, tuple[int, int, str]] = {}
-    step = 2 * n
-    for begin in range(0, len(order), step):
+    step, begin, order = 2 * n, 0, _best_first(rows, scores, 2 * n)
+    while begin < len(rows):
+        if begin >= len(order):  # too many of the best may not be seen: now all are needed in order
+            order = _best_first(rows, scores, len(rows))
         piece = order[begin : begin + step]
+        begin += step
         seen = _visible_rows(store, conn, when, piece.tolist(), kinds, archived, members)
         for row in piece.tolist():
             if row in seen and len(out) < n:
@@ -325,6 +345,15 @@ def _seen_among(
         if len(out) >= n:
             break
     return out
+
+
+def _best_first(rows: np.ndarray, scores: np.ndarray, n: int) -> np.ndarray:
+    """The n rows of the highest scores; of equal ones those recorded first."""
+    if n < len(rows):
+        least = np.partition(scores, len(scores) - n)[len(scores) - n]
+        able = scores >= least
+        rows, scores = rows[able], scores[able]
+    return rows[np.lexsort((rows, -scores))][:n]
 
 
 def _visible_rows(

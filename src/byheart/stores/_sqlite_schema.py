@@ -73,7 +73,6 @@ CREATE TABLE IF NOT EXISTS items(
   UNIQUE(scope, id));
 CREATE INDEX IF NOT EXISTS items_scope ON items(scope, row);
 CREATE INDEX IF NOT EXISTS items_root ON items(root);
-CREATE INDEX IF NOT EXISTS items_digest ON items(scope, digest);
 CREATE INDEX IF NOT EXISTS items_thread ON items(scope, thread, row) WHERE thread IS NOT NULL;
 CREATE INDEX IF NOT EXISTS items_expires ON items(scope, expires) WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS spans(
@@ -81,9 +80,6 @@ CREATE TABLE IF NOT EXISTS spans(
   valid_from INTEGER NOT NULL, valid_to INTEGER NOT NULL, known_to INTEGER NOT NULL,
   origin INTEGER NOT NULL,
   PRIMARY KEY(row, known_from, valid_from)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spans_opened ON spans(known_from);
-CREATE INDEX IF NOT EXISTS spans_origin ON spans(origin);
-CREATE INDEX IF NOT EXISTS spans_closed ON spans(known_to) WHERE known_to < 4611686018427387904;
 CREATE TABLE IF NOT EXISTS parents(
   parent TEXT NOT NULL, row INTEGER NOT NULL REFERENCES items(row), PRIMARY KEY(parent, row))
   WITHOUT ROWID;
@@ -232,7 +228,7 @@ def _prepare(conn: sqlite3.Connection, path: Path) -> None:
             f"{path}: this file system has no write-ahead log ({mode}); put the file on a local disk"
         )
     for pragma in (
-        "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "cache_size=-65536",
+        "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "cache_size=-65536", "wal_autocheckpoint=4000",
         "temp_store=MEMORY", "recursive_triggers=ON",
     ):  # fmt: skip
         conn.execute(f"PRAGMA {pragma}")

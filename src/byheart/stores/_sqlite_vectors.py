@@ -113,16 +113,16 @@ def register(conn: sqlite3.Connection, embedder: Embedder) -> int:
 
 
 def missing(
-    conn: sqlite3.Connection, embedder: int, scopes: Sequence[int], limit: int = -1
+    conn: sqlite3.Connection, embedder: int, scopes: Sequence[int], limit: int = -1, after: int = 0
 ) -> list[int]:
-    """Rows without a vector of this embedder, newest first."""
+    """Rows behind `after` without a vector of this embedder, newest first."""
     marks = ",".join(map(str, scopes))
     return [
         row
         for (row,) in conn.execute(
-            f"SELECT row FROM items WHERE scope IN ({marks}) AND NOT EXISTS (SELECT 1 FROM vectors v"
+            f"SELECT row FROM items WHERE scope IN ({marks}) AND row > ? AND NOT EXISTS (SELECT 1 FROM vectors v"
             " WHERE v.embedder = ? AND v.row = items.row) ORDER BY row DESC LIMIT ?",
-            (embedder, limit),
+            (after, embedder, limit),
         )
     ]
 

@@ -82,6 +82,7 @@ class WordIndex:
     def __init__(self) -> None:
         self._rows = np.zeros(0, np.int64)
         self._tokens = np.zeros(0, np.int64)
+        self._norm: np.ndarray = np.zeros(0)
         self._of: tuple[int, ...] = ()
 
     def forget(self) -> None:
@@ -102,6 +103,8 @@ class WordIndex:
         if fresh[0] is not None:
             self._rows = np.concatenate([self._rows, numbers(fresh[0])])
             self._tokens = np.concatenate([self._tokens, numbers(fresh[1])])
+            mean = max(float(self._tokens.mean()), 1e-9)
+            self._norm = K1 * (1 - B + B * self._tokens / mean)
 
     def scores(
         self, conn: sqlite3.Connection, scopes: tuple[int, ...], query: str
@@ -112,8 +115,6 @@ class WordIndex:
         total = np.zeros(n)
         if not n:
             return self._rows, total
-        mean = max(float(self._tokens.mean()), 1e-9)
-        norm = K1 * (1 - B + B * self._tokens / mean)
         for term in query_terms(query):
             found = [
                 conn.execute(
@@ -124,14 +125,20 @@ class WordIndex:
             docs = [numbers(text) for text in found if text is not None]
             if not docs:
                 continue
-            at, f = np.unique(np.concatenate(docs), return_counts=True)
+            at, f = _counted(docs[0] if len(docs) == 1 else np.sort(np.concatenate(docs)))
             place = np.searchsorted(self._rows, at)
             known = (place < n) & (self._rows[np.minimum(place, n - 1)] == at)
             place, f = place[known], f[known]
             idf = np.log1p((n - len(f) + 0.5) / (len(f) + 0.5))
-            total[place] += idf * f / (f + norm[place])
+            total[place] += idf * f / (f + self._norm[place])
         hit = np.flatnonzero(total)
         return self._rows[hit], total[hit]
+
+
+def _counted(docs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each of an ascending list once, and how often; FTS5 gives postings in ascending order."""
+    first = np.flatnonzero(np.concatenate([[True], docs[1:] != docs[:-1]]))
+    return docs[first], np.diff(first, append=len(docs))
 
 
 def numbers(text: str) -> np.ndarray:

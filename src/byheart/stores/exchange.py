@@ -22,7 +22,7 @@ from byheart.core.errors import ByheartError, DataError
 from byheart.core.item import Item, canonical, moment
 from byheart.core.lifecycle import STATES
 from byheart.core.memory import Receipt, Selector
-from byheart.stores._sqlite_log import Draft, load_items, unpack
+from byheart.stores._sqlite_log import Draft, load_items, undone, unpack
 from byheart.stores._sqlite_schema import FOREVER, to_micros
 
 if TYPE_CHECKING:
@@ -117,11 +117,8 @@ def _records(conn: sqlite3.Connection, rows: list[int]) -> Iterator[tuple[int, d
         elif kind == "write" and items[row].supersedes is not None:
             record["published"] = True
         elif not any(k == FOREVER for (k,) in spans):
-            record["undone"] = not conn.execute(
-                "SELECT 1 FROM events e JOIN spans s ON s.known_to = e.at WHERE s.row = ? AND"
-                " e.kind IN ('supersede', 'cube-commit') LIMIT 1",
-                (row,),
-            ).fetchone()
+            (scope,) = conn.execute("SELECT scope FROM items WHERE row = ?", (row,)).fetchone()
+            record["undone"] = row in undone(conn, scope, record["item"]["id"])
         yield row, record
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
-from byheart.core.item import Item, Scope, canonical, moment, new_id
-from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
+from byheart.core.item import Item, Scope, canonical, new_id
+from byheart.core.memory import Problem, Receipt, Selector
 from byheart.stores import _sqlite_check, _sqlite_erase, _sqlite_recall
 from byheart.stores._sqlite_cubes import CubeMethods
 from byheart.stores._sqlite_graph import save_graph
 from byheart.stores._sqlite_life import LifeMethods
-from byheart.stores._sqlite_log import Draft, append, body_of, data_of, events, load_items
-from byheart.stores._sqlite_schema import FOREVER, NEVER, from_micros, to_micros
-from byheart.stores._sqlite_select import selected
+from byheart.stores._sqlite_log import Draft, append, body_of, data_of, undone
+from byheart.stores._sqlite_read import ReadMethods
+from byheart.stores._sqlite_schema import FOREVER, from_micros
 from byheart.stores._sqlite_vectors import Embedder, VectorIndex, register
 from byheart.stores._sqlite_words import WordIndex
 from byheart.stores._sqlite_writer import Connections
@@ -28,7 +26,7 @@ from byheart.stores._sqlite_writer import Connections
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(LifeMethods, CubeMethods):
+class SqliteStore(ReadMethods, LifeMethods, CubeMethods):
     """A memory in one file: log, items, keyword index and vectors.
 
     A write is on disk when it returns, or it raised. The scope is the handle's: no argument of any
@@ -84,6 +82,7 @@ class SqliteStore(LifeMethods, CubeMethods):
         self._stop = threading.Event()
         self._background_error: Exception | None = None
         self._erasures = -1
+        self._embedded = (0, 0)
         self._one: int | None = None
         with self._c.reading() as conn:
             unfinished = conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone()
@@ -164,10 +163,14 @@ class SqliteStore(LifeMethods, CubeMethods):
             embedder.id = self._c.write(lambda c: register(c, embedder), durable=False)
         return embedder.id
 
+    @staticmethod
+    def _erasure_count(conn: sqlite3.Connection) -> int:
+        row = conn.execute("SELECT value FROM meta WHERE key = 'erasures'").fetchone()
+        return row[0] if row else 0
+
     def _notice_erasures(self, conn: sqlite3.Connection) -> None:
         """What is kept in this process's memory is forgotten when someone erased or rebuilt."""
-        row = conn.execute("SELECT value FROM meta WHERE key = 'erasures'").fetchone()
-        now = row[0] if row else 0
+        now = self._erasure_count(conn)
         if now != self._erasures:
             self._words.forget()
             with self._graph_lock:
@@ -320,261 +323,16 @@ class SqliteStore(LifeMethods, CubeMethods):
         column = "known_from" if kind == "undo" else "origin"
         first, now = conn.execute(
             f"SELECT coalesce(sum(known_from = ?1), 0), coalesce(sum(known_to = ?2), 0) FROM spans"
-            f" WHERE {column} = ?1",
-            (at, FOREVER),
+            f" WHERE {column} = ?1 AND row IN (SELECT row FROM items WHERE scope = ?3 AND root ="
+            " (SELECT root FROM items WHERE scope = ?3 AND id = ?4))",
+            (at, FOREVER, scope, subject),
         ).fetchone()
-        if first != now or seq in self._undone(conn, scope, subject):
+        if first != now or seq in undone(conn, scope, subject):
             raise StoreError(
                 f"entry {seq} was undone, or a later entry builds on it; undo the later one first "
                 f"(see the log of {subject})"
             )
         return [Draft("undo", subject, scope, {"at": at, "seq": seq})]
-
-    @staticmethod
-    def _undone(conn: sqlite3.Connection, scope: int, subject: str) -> set[int]:
-        """Entries about an item that were undone, where the undoing was not."""
-        undone: set[int] = set()
-        for seq, data in conn.execute(
-            "SELECT seq, data FROM events WHERE subject = ? AND scope = ? AND kind = 'undo'"
-            " ORDER BY seq DESC",
-            (subject, scope),
-        ).fetchall():
-            if seq not in undone:
-                undone.add(json.loads(data)["seq"])
-        return undone
-
-    # ---------------------------------------------------------------- reading
-
-    def _find(self, conn: sqlite3.Connection, id: str) -> tuple[int, int, str]:
-        """Row, scope and state of an item of this scope that the caller may see."""
-        if not isinstance(id, str):
-            raise UsageError(f"an id is text, got {id!r}")
-        found = conn.execute(
-            f"SELECT row, scope, state FROM items i WHERE id = ? AND"
-            f" {self._in_scope(conn, 'scope')} AND {self._allowed(conn, 'i')} ORDER BY row LIMIT 1",
-            (id,),
-        ).fetchone()
-        if found is None:
-            near = conn.execute(
-                f"SELECT id FROM items i WHERE {self._in_scope(conn, 'scope')} AND"
-                f" {self._allowed(conn, 'i')} AND id LIKE ? ESCAPE '\\' LIMIT 20",
-                (str(id)[:4].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%",),
-            ).fetchall()
-            raise UnknownName("item", str(id), [i for (i,) in near])
-        return found  # type: ignore[no-any-return]
-
-    def _scope_of(self, conn: sqlite3.Connection, scope: int) -> Scope:
-        return Scope(
-            *conn.execute(
-                "SELECT tenant, user, agent, session FROM scopes WHERE id = ?", (scope,)
-            ).fetchone()
-        )
-
-    def get(self, id: str) -> Item:
-        """An item by its id, superseded ones too.
-
-        Raises:
-            UnknownName: No such id in this scope; near ones are named.
-            CorruptStore: Its content does not fit the log's digest.
-        """
-        with self._c.reading() as conn:
-            row, _, _ = self._find(conn, id)
-            return load_items(conn, [row])[row]
-
-    def show(self, id: str) -> dict[str, Any]:
-        """An item with its state, the times it held, its versions, what it comes from and its log."""
-        with self._c.reading() as conn:
-            row, scope, state = self._find(conn, id)
-            item = load_items(conn, [row])[row]
-            spans = conn.execute(
-                "SELECT valid_from, valid_to, known_from, known_to FROM spans WHERE row = ?"
-                " ORDER BY known_from, valid_from",
-                (row,),
-            ).fetchall()
-            (root,) = conn.execute("SELECT root FROM items WHERE row = ?", (row,)).fetchone()
-            seen = f"scope = ? AND {self._allowed(conn, 'i')}"
-            chain = conn.execute(
-                f"SELECT id FROM items i WHERE root = ? AND {seen} ORDER BY row", (root, scope)
-            ).fetchall()
-            derived = conn.execute(
-                f"SELECT i.id FROM parents p JOIN items i ON i.row = p.row WHERE p.parent = ? AND"
-                f" {seen} ORDER BY i.row",
-                (id, scope),
-            ).fetchall()
-            links = conn.execute(
-                "SELECT a, b, label, weight FROM links WHERE scope = ? AND (a = ? OR b = ?)",
-                (scope, id, id),
-            ).fetchall()
-            entries = list(events(conn, f"e.scope = {scope}", subject=id))
-        names = ("valid_from", "valid_to", "known_from", "known_to")
-        iso = [[None if (t := from_micros(x)) is None else t.isoformat() for x in s] for s in spans]
-        return {
-            "item": item.to_dict(),
-            "state": state,
-            "current": any(s[3] == FOREVER for s in spans),
-            "held": [dict(zip(names, s, strict=True)) for s in iso],
-            "versions": [i for (i,) in chain],
-            "derived": [i for (i,) in derived],
-            "links": [dict(zip(("from", "to", "label", "weight"), x, strict=True)) for x in links],
-            "log": [e.to_dict() for e in entries],
-        }
-
-    def recall(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        as_of: datetime | str | None = None,
-        known_at: datetime | str | None = None,
-        kinds: Iterable[str] = (),
-        archived: bool = False,
-        cube: str | None = None,
-        ranker: Ranker | None = None,
-    ) -> list[Hit]:
-        """The best k items for a query, best first.
-
-        Args:
-            query: A question or some words.
-            k: At most so many.
-            as_of: As it held in the world then (valid time); now if left out.
-            known_at: As the store knew it then (recorded time); now if left out.
-            kinds: Only these; all if left out.
-            archived: Archived items too.
-            cube: Only items of this cube: ``"name"`` or ``"name@branch"``.
-            ranker: Ranks the candidates; the mean of min-max scaled scores if left out.
-
-        Raises:
-            UsageError: An empty query, k below 1, times that cannot be read.
-            ModelError: The embedder failed.
-        """
-        with self._read_lock:
-            members = None if cube is None else self._cube_rows(cube)
-            return _sqlite_recall.recall(
-                self, query, k, as_of=as_of, known_at=known_at, kinds=kinds, archived=archived,
-                ranker=ranker, members=members,
-            )  # fmt: skip
-
-    def items(
-        self,
-        selector: Selector | None = None,
-        *,
-        as_of: datetime | str | None = None,
-        known_at: datetime | str | None = None,
-        history: bool = False,
-    ) -> Iterator[Item]:
-        """Items in the order they were recorded.
-
-        Args:
-            selector: Which; all if left out.
-            as_of: As in `recall`.
-            known_at: As in `recall`.
-            history: Superseded, undone, archived and expired ones too.
-        """
-        with self._c.reading() as conn:
-            rows = self._rows(conn, selector, as_of, known_at, history)
-        for begin in range(0, len(rows), 500):
-            with self._c.reading() as conn:
-                some = load_items(conn, rows[begin : begin + 500])
-            yield from (some[r] for r in rows[begin : begin + 500] if r in some)
-
-    def _rows(
-        self, conn: sqlite3.Connection, selector: Selector | None, as_of: Any, known_at: Any,
-        history: bool,
-    ) -> list[int]:  # fmt: skip
-        chosen = None if selector is None else selected(self, conn, selector)
-        if history:
-            if chosen is not None:
-                return chosen
-            return [r for (r,) in conn.execute(
-                f"SELECT row FROM items i WHERE {self._in_scope(conn, 'scope')} AND"
-                f" {self._allowed(conn, 'i')} ORDER BY row"
-            )]  # fmt: skip
-        when = _sqlite_recall.times(self, conn, as_of, known_at)
-        return [v[0] for v in _sqlite_recall.visible(self, conn, when, rows=chosen)]
-
-    def log(self, **filters: Any) -> Iterator[Event]:
-        """Entries of the scope's log, oldest first.
-
-        Args:
-            filters: `kind`, `subject` (an id), `actor`, `since`, `until` (recorded time, until
-                exclusive), `after` (a number of the log).
-        """
-        wrong = sorted(set(filters) - {"kind", "subject", "actor", "since", "until", "after"})
-        if wrong:
-            raise UsageError(f"log has no filter {wrong[0]!r}")
-        since, until = (moment(filters.pop(n, None), n) for n in ("since", "until"))
-        after = filters.pop("after", 0)
-        while True:
-            with self._c.reading() as conn:
-                where = f"{self._in_scope(conn, 'e.scope')} AND {self._allowed_event(conn)}"
-                some = list(
-                    events(
-                        conn,
-                        where,
-                        after=after,
-                        since=NEVER if since is None else to_micros(since),
-                        until=FOREVER if until is None else to_micros(until),
-                        **filters,
-                    )
-                )
-            if not some:
-                return
-            yield from some
-            after = some[-1].seq
-
-    def diff(
-        self,
-        before: datetime | str,
-        after: datetime | str | None = None,
-        *,
-        clock: str = "recorded",
-    ) -> dict[str, list[Any]]:
-        """What changed between two times.
-
-        Args:
-            before: The earlier.
-            after: The later; now if left out.
-            clock: ``"recorded"``: what the store learnt; ``"valid"``: what changed in the world.
-
-        Returns:
-            ``added``, ``removed`` (items) and ``changed`` (pairs of items, old and new).
-        """
-        if clock not in ("recorded", "valid"):
-            raise UsageError(f"clock must be recorded or valid, got {clock!r}")
-        key = "known_at" if clock == "recorded" else "as_of"
-        first, last = moment(before, "before"), moment(after, "after")
-        if first is None:
-            raise UsageError("diff needs the earlier time")
-        if last is not None and last < first:
-            raise UsageError(f"the later time {after} is before the earlier, {before}")
-        with self._c.reading() as conn:
-            now = _sqlite_recall.times(self, conn, None, None)
-            sides = []
-            for at in (first, last):
-                when = now if at is None else _sqlite_recall.times(self, conn, None, None)
-                if at is not None:
-                    us = to_micros(at)
-                    valid = us if key == "as_of" else max(us, now.valid)
-                    known = us if key == "known_at" else now.known
-                    when = _sqlite_recall.Moment(valid, known, key == "known_at")
-                rows = [v[0] for v in _sqlite_recall.visible(self, conn, when, archived=True)]
-                sides.append(rows)
-            only = [sorted(set(a) - set(b)) for a, b in (sides, sides[::-1])]
-            items = load_items(conn, only[0] + only[1])
-            roots = dict(self._roots(conn, only[0] + only[1]))
-        old = {roots[r]: r for r in only[0]}
-        changed = [(old[roots[r]], r) for r in only[1] if roots[r] in old]
-        gone, come = {a for a, _ in changed}, {b for _, b in changed}
-        return {
-            "added": [items[r] for r in only[1] if r not in come],
-            "removed": [items[r] for r in only[0] if r not in gone],
-            "changed": [(items[a], items[b]) for a, b in changed],
-        }
-
-    @staticmethod
-    def _roots(conn: sqlite3.Connection, rows: list[int]) -> Iterator[tuple[int, str]]:
-        for row in rows:
-            yield conn.execute("SELECT row, root FROM items WHERE row = ?", (row,)).fetchone()
 
     # ---------------------------------------------------------------- keeping it sound
 
