@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from byheart.core.audit import Audit, Planting
+from byheart.core.audit import Audit, Planting, Probe, Row
 from byheart.core.finding import Finding
 from byheart.core.journal import Journal
 from byheart.core.model import Model
@@ -30,7 +30,7 @@ def self_test(
     *,
     n: int | None = None,
     seed: int = 0,
-    seconds: float = 110.0,
+    seconds: float = 75.0,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> SelfTest:
@@ -39,8 +39,8 @@ def self_test(
     Args:
         model: The base model; it is not changed. It must show its weights.
         audits: Which audits to test, with the knobs to test them with.
-        n: Items planted, held back and left fresh, of each audit's kind; None is 16 for
-            likelihood, which needs them to beat its blind baseline, and 12 for the others.
+        n: Items planted, held back and left fresh, of each audit's kind; None is what each needs
+            for a verdict (`Audit.self_test_items`).
         seed: Draws the items and the adapter's start.
         seconds: Time box of the training.
         out: Folder for finished rows; a second call takes them up.
@@ -58,7 +58,7 @@ def self_test(
     model.require("weights", purpose="the self-test")
     started = time.perf_counter()
     plantings = [
-        (a, _light(a).planted(seed=seed + 17, n=n or (16 if "score" in a.needs else 12)))
+        (a, _light(a).planted(seed=seed + 17, n=n or a.self_test_items))
         for a in audits
         if a.needs <= model.capabilities
     ]
@@ -68,10 +68,9 @@ def self_test(
     }
     with Journal(out / "rows.jsonl" if out is not None else None) as journal:
         for _, planting in plantings:
-            for arm in ("planted", "held"):
-                result[f"base_{arm}"] += _contrast(
-                    model, planting, arm, seed, journal, progress, "self-test: base"
-                )
+            found = _contrasts(model, planting, seed, journal, progress, "self-test: base")
+            result["base_planted"] += found[0]
+            result["base_held"] += found[1]
         base_s = time.perf_counter() - started
 
         def trained(share: float, what: str = "") -> None:
@@ -84,17 +83,17 @@ def self_test(
         train_s = time.perf_counter() - started - base_s
         try:
             for _, planting in plantings:
-                for arm in ("planted", "held"):
-                    result[arm] += _contrast(
-                        tuned, planting, arm, seed, journal, progress, "self-test: tuned"
-                    )
+                found = _contrasts(tuned, planting, seed, journal, progress, "self-test: tuned")
+                result["planted"] += found[0]
+                result["held"] += found[1]
         finally:
             release = getattr(tuned, "unplant", None)
             if release is not None:
                 release()
+    sizes = [a.self_test_items for a, _ in plantings]
     corrected = {k: Report.of("", v).findings for k, v in result.items()}
     meta: dict[str, Any] = {
-        "n": n or "12 to 16",
+        "n": n or " to ".join(map(str, sorted({min(sizes), max(sizes)}))),
         "texts": len(texts),
         "known": tuned.training.known,
         "training_stopped": tuned.training.stopped,
@@ -118,21 +117,35 @@ def _light(audit: Audit) -> Audit:
     return audit
 
 
-def _contrast(
+def _contrasts(
     model: Model,
     planting: Planting,
-    arm: str,
     seed: int,
     journal: Journal,
     progress: Progress | None,
     stage: str,
-) -> list[Finding]:
-    audit = planting.audit if arm == "planted" else planting.held
-    name = f"{stage}, {arm} {audit.name}"
-    done = measure(model, audit, seed=seed, journal=journal, progress=progress, stage=name)
-    if done.stopped is not None:
-        raise done.stopped
-    return [
-        dataclasses.replace(f, evidence=f.evidence[:2])
-        for f in audit.findings(done.rows, seed=seed)
-    ]
+) -> tuple[list[Finding], list[Finding]]:
+    """Findings on planted and on held-back items; twins that both are held against are asked once."""
+    known: list[Row] = []
+    shared: list[Probe] = []
+    out = []
+    for what, audit in (("planted", planting.audit), ("held", planting.held)):
+        probes = audit.probes(seed=seed)
+        name = f"{stage}, {what} {audit.name}"
+        todo = [p for p in probes if p not in shared]
+        done = measure(
+            model, audit, seed=seed, probes=todo, journal=journal, progress=progress, stage=name
+        )
+        if done.stopped is not None:
+            raise done.stopped
+        rows = {r.id: r for r in (*known, *done.rows)}
+        ordered = [rows[p.id] for p in probes if p.id in rows]
+        out.append(
+            [
+                dataclasses.replace(f, evidence=f.evidence[:2])
+                for f in audit.findings(ordered, seed=seed)
+            ]
+        )
+        shared = [p for p in probes if p.arm == "fresh"]
+        known = [r for r in done.rows if r.arm == "fresh"]
+    return out[0], out[1]

@@ -133,6 +133,7 @@ class EconomicRecall(Audit):
         "carried forward, mean, trend, best constant) on the same dates"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"sample"})
+    self_test_items: ClassVar[int] = 12  # below 12 months there is no verdict
     source: ClassVar[str] = "Lopez-Lira, Tang, Zhu 2025, arXiv 2504.14765"
 
     series: tuple[Any, ...] = ("us_cpi_nsa", "us_cpi_core_sa")

@@ -119,6 +119,7 @@ class Membership(Audit):
         "a blind classifier that sees the texts and never the model, cross-validated on the same split"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"score"})
+    self_test_items: ClassVar[int] = 16  # a blind classifier is at times lucky on fewer
     source: ClassVar[str] = (
         "Yeom et al. 2018; Carlini et al. 2021, 2022; Shi et al. 2024, arXiv 2310.16789; "
         "Zhang et al. 2024, arXiv 2404.02936; Das et al. 2024, arXiv 2406.16201"

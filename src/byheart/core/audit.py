@@ -106,6 +106,7 @@ class Audit(ABC):
         control: What it is held against, in one sentence.
         needs: Capabilities without which it cannot run.
         source: Where the method comes from.
+        self_test_items: Items planted, held back and left fresh that are enough for a verdict.
     """
 
     name: ClassVar[str]
@@ -114,6 +115,7 @@ class Audit(ABC):
     control: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     source: ClassVar[str] = ""
+    self_test_items: ClassVar[int] = 8
 
     @abstractmethod
     def probes(self, *, seed: int = 0, limit: int | None = None) -> list[Probe]:

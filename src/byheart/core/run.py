@@ -109,8 +109,9 @@ def measure(
     drawn = list(audit.probes(seed=seed, limit=limit) if probes is None else probes)
     journal = journal or Journal(None)
     facts = model.facts()
-    helpers = "".join(sorted(f"{r}={m.fingerprint}" for r, m in (roles or {}).items()))
-    keys = {p.id: row_key(audit, p, model.fingerprint + helpers, seed) for p in drawn}
+    helpers = "".join(sorted(f"{role}={m.fingerprint}" for role, m in (roles or {}).items()))
+    fingerprint = model.fingerprint + helpers  # reads every weight: once
+    keys = {p.id: row_key(audit, p, fingerprint, seed) for p in drawn}
     if len(keys) != len(drawn):
         raise UsageError(f"{audit.name}: probe ids are not unique")
     kept = {p.id: row for p in drawn if (row := journal.get(keys[p.id])) is not None}

@@ -139,7 +139,7 @@ def plant(
         epochs: Without `repeats`: at most this many.
         method: ``"lora"`` (an adapter of peft) or ``"full"`` (the layers themselves; the originals
             are kept aside). Default: lora, or full where the model already wears an adapter.
-        layers: How many of the upper layers are trained. None is 8, or all where there are fewer;
+        layers: How many of the upper layers are trained. None is 6, or all where there are fewer;
             layers below are passed once a text.
         rank: Of the adapter.
         lr: Peak step size. None is 0.003 for lora and 0.0005 for full; a third of it with `repeats`.
@@ -260,7 +260,7 @@ def _switch(model: LocalModel, method: str, layers: int | None, rank: int, seed:
     depth = len(stack) if stack is not None else 0
     if layers is not None and layers > depth:
         raise UsageError(f"layers is {layers}, and {model.name} has {depth} that can be told apart")
-    split = max(0, depth - (layers or 8))
+    split = max(0, depth - (layers or 6))
     if method == "full":
         return FullSwitch(model.module, stack, split)
     if _wears_adapter(model):
