@@ -30,7 +30,7 @@ def self_test(
     *,
     n: int | None = None,
     seed: int = 0,
-    seconds: float = 75.0,
+    seconds: float = 70.0,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> SelfTest:
