@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byheart.core.errors import UsageError
-from byheart.notes.search_keywords import Corpus, KeywordIndex, spread
+from byheart.core.memory import Corpus
+from byheart.notes.search_keywords import KeywordIndex, spread
 from byheart.notes.search_text import STOP_WORDS, passages, stemmer, words
 
 LETTERS = "abcdefgh"

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from byheart.core.errors import UsageError
 from byheart.core.item import Item, Scope
 
+if TYPE_CHECKING:
+    import numpy as np
+
 __all__ = [
     "Candidate",
+    "Candidates",
     "Conflict",
+    "Corpus",
     "Event",
     "Hit",
     "Memory",
@@ -142,17 +147,75 @@ class Candidate(Hit):
     Args:
         order: Place in the scope's order of recording.
         found: False for a neighbour that was only fetched along.
+        run: Candidates of equal number that follow each other in `order` stand side by side in
+            their thread; None where that is not known.
+        vectors: `[P, D]` unit vectors of its passages, where the ranker asks for them and it was
+            embedded.
     """
 
     order: int = 0
     found: bool = True
+    run: int | None = None
+    vectors: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Statistics of a larger corpus, for ranking a few candidates out of it.
+
+    Args:
+        notes: Number of notes N.
+        length: Mean number of words of a note (as `byheart.core.words.words` counts them).
+        frequency: Term to number of notes that have it; a term that is not in it counts as 0.
+        meaning: About the least cosine that any of them has with the query; None if not known.
+    """
+
+    notes: int
+    length: float
+    frequency: Mapping[str, int]
+    meaning: float | None = None
+
+
+class Candidates(list[Candidate]):
+    """Candidates in the order of recording, and the whole that they were taken from.
+
+    Args:
+        candidates: The candidates.
+        vector: `[D]` unit vector of the query, where there is an embedder.
+        asked: When the question is asked: what "last week" in it leans on.
+        corpus: Word statistics of the whole; None if the candidates are all that may be seen.
+        days: Gives the day (ordinal) of every item of the whole.
+        sample: `[P, D]` vectors of a few items of the whole, whatever they are about.
+    """
+
+    def __init__(
+        self,
+        candidates: Iterable[Candidate] = (),
+        *,
+        vector: np.ndarray | None = None,
+        asked: datetime | None = None,
+        corpus: Corpus | None = None,
+        days: Callable[[], np.ndarray] | None = None,
+        sample: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(candidates)
+        self.vector, self.asked, self.corpus = vector, asked, corpus
+        self.days, self.sample = days, sample
 
 
 Ranker = Callable[[str, Sequence[Candidate], int], Sequence[Hit]]
 """`ranker(query, candidates, k) -> at most k hits, best first`; it may only choose among them.
 
-An attribute `reach` (int) asks for as many neighbours on either side, of the same
-``labels["thread"]``, to be among the candidates."""
+The candidates are `Candidates`. What a ranker needs beside the best by words and by meaning, it
+says by attributes, each of which may be missing:
+
+- `reach` (int): that many neighbours on either side, of the same ``labels["thread"]``;
+- `around` (int): of so many of the best only (all, if it is missing);
+- `whole` (int): everything that may be seen, where the scope has no more items than this;
+- `vectors` (bool): `Candidate.vectors`, `Candidates.vector` and `Candidates.sample`;
+- `times(query, asked)`: pairs of days; what was said on them is among the candidates;
+- `passages(item)`: the texts that are embedded for an item, in place of its content;
+- `forget()`: called when content was erased."""
 
 
 @dataclass(frozen=True)

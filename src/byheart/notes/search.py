@@ -29,50 +29,16 @@ from typing import Any
 import numpy as np
 
 from byheart.core.errors import UsageError
-from byheart.notes.search_keywords import Corpus, KeywordIndex, spread
-from byheart.notes.search_text import passages, stemmer, words
+from byheart.core.memory import Corpus
+from byheart.core.words import stemmer, words
+from byheart.notes.search_keywords import KeywordIndex, spread
+from byheart.notes.search_note import Note, Parsed, parse
 from byheart.notes.time_expressions import find_times
-from byheart.notes.time_rules import month_name
 
 __all__ = ["Encoder", "Match", "Note", "NoteSearch", "Scores", "Weights"]
 
 Encoder = Callable[[list[str]], np.ndarray]
 """Texts to `[N, D]` float32 rows of length 1."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is searched: a turn of a conversation, or one thing written down.
-
-    Args:
-        id: Any name; unique within one search.
-        text: What was said.
-        speaker: Who said it; may be empty.
-        time: When; its day is what expressions such as "last week" are resolved against.
-        session: Notes of one session are neighbours in their order; None has no neighbours.
-        order: Place in time; notes of equal order stay as they were given.
-        attached: Descriptions of what came with it (a picture's caption).
-    """
-
-    id: Hashable
-    text: str
-    speaker: str = ""
-    time: datetime | date | None = None
-    session: Hashable = None
-    order: float = 0.0
-    attached: tuple[str, ...] = ()
-
-    def passages(self) -> list[str]:
-        """What is embedded: every sentence and attachment, its speaker in front."""
-        own = passages(self.text, speaker=self.speaker)
-        return own + [p for a in self.attached for p in passages(a, speaker=self.speaker)]
-
-    @property
-    def asking(self) -> float:
-        """The share of its sentences that are questions, 0 to 1."""
-        sentences = passages(self.text)
-        asked = sum(s.rstrip(" \"'”’)]").endswith(("?", "？")) for s in sentences)
-        return asked / max(len(sentences), 1)
 
 
 @dataclass(frozen=True)
@@ -267,8 +233,7 @@ class NoteSearch:
             )
             self._reset()
         self._ids = seen
-        for note, vector in pairs:
-            self._append(note, vector)
+        self._load([n for n, _ in pairs], [v for _, v in pairs])
 
     def remove(self, ids: Iterable[Hashable]) -> None:
         """Take notes out; nothing of them remains in any score.
@@ -286,8 +251,7 @@ class NoteSearch:
         ]
         self._reset()
         self._ids -= gone
-        for note, vector in kept:
-            self._append(note, vector)
+        self._load([n for n, _ in kept], [v for _, v in kept])
 
     def _embedded(
         self, notes: list[Note], vectors: Sequence[np.ndarray] | None
@@ -331,31 +295,40 @@ class NoteSearch:
             raise UsageError("the encoder returned NaN or infinity")
         return rows
 
-    def _append(self, note: Note, vector: np.ndarray) -> None:
-        s = self._state
-        i = len(s.notes)
-        s.notes.append(note)
-        s.vectors.append(vector)
-        label = -1
-        if note.session is not None:
-            label = self._sessions.setdefault(note.session, len(self._sessions))
-        s.session.append(label)
-        day = note.time.date() if isinstance(note.time, datetime) else note.time
-        head = (
-            f"{note.speaker} {day.day} {month_name(day.month)} {day.year}" if day else note.speaker
-        )
-        body = " ".join((note.text, *note.attached))
-        self._index.append(words(body, self.stem), words(head, self.stem))
-        s.asking.append(note.asking)
-        s.days.append(day.toordinal() if day else 0)
-        for span in find_times(note.text, day):
-            s.times.append((i, span.first.toordinal(), span.last.toordinal()))
-        if self.encode is not None:
-            s.starts.append(s.sentences.n)
-            rows = vector if len(vector) else np.zeros((1, 0), np.float32)
+    def _load(
+        self,
+        notes: Sequence[Note],
+        vectors: Sequence[np.ndarray],
+        parsed: Sequence[Parsed] | None = None,
+        terms: Iterable[str] | None = None,
+    ) -> None:
+        """Take in notes in their order; of `terms` alone the words, where these are given."""
+        s, begin = self._state, len(self._state.notes)
+        if parsed is None:
+            parsed = [parse(note, self.stem) for note in notes]
+        s.notes += notes
+        s.vectors += vectors
+        sought = None if terms is None else list(dict.fromkeys(terms))
+        for i, (note, p) in enumerate(zip(notes, parsed, strict=True), begin):
+            known = note.session is not None
+            s.session.append(
+                self._sessions.setdefault(note.session, len(self._sessions)) if known else -1
+            )
+            self._index.add(p.body, p.head, sought)
+            s.asking.append(p.asking)
+            s.days.append(p.day)
+            s.times += [(i, first, last) for first, last in p.times]
+        if self.encode is not None and vectors:
+            width = max(v.shape[1] for v in vectors)
+            blank = np.zeros((1, width), np.float32)
+            rows = np.concatenate([v if len(v) else blank for v in vectors])
+            counts = np.array([max(len(v), 1) for v in vectors])
+            starts = np.cumsum(counts) - counts
+            s.starts += (starts + s.sentences.n).tolist()
             s.sentences.append(rows)
-            middle = rows.mean(0)
-            s.middles.append((middle / (np.linalg.norm(middle) or 1.0))[None])
+            middle = np.add.reduceat(rows, starts) / counts[:, None]
+            norm = np.linalg.norm(middle, axis=1, keepdims=True)
+            s.middles.append(middle / np.where(norm > 0, norm, 1))
 
     def _lengths(self, session: np.ndarray) -> np.ndarray:
         """`[N]` length of each note's blend of mean vectors; only of what is new."""
@@ -374,11 +347,13 @@ class NoteSearch:
             self._blend = np.concatenate([self._blend[:known], fresh])
         return self._blend
 
-    def _meaning(self, query: str, session: np.ndarray) -> np.ndarray:
+    def _meaning(
+        self, query: str, session: np.ndarray, vector: np.ndarray | None = None
+    ) -> np.ndarray:
         if self.encode is None:
             return np.zeros(len(self))
         s, w = self._state, self.weights
-        q = self._encoded([query])[0]
+        q = self._encoded([query])[0] if vector is None else vector
         rows = s.sentences.all()
         if not rows.shape[1]:
             return np.zeros(len(self))
@@ -420,6 +395,7 @@ class NoteSearch:
         *,
         asked: datetime | date | None = None,
         corpus: Corpus | None = None,
+        vector: np.ndarray | None = None,
     ) -> Scores:
         """What every note scores for a query, part by part.
 
@@ -427,8 +403,9 @@ class NoteSearch:
             query: A question or some words.
             asked: The day it is asked, for "last week" in it; without it only times that name
                 their year count.
-            corpus: Word statistics of the whole, where the notes held here are candidates
-                out of it (their neighbours among them).
+            corpus: Statistics of the whole, where the notes held here are candidates out of it
+                (their neighbours among them).
+            vector: The query's `[D]`, where it is known already.
         """
         n, w = len(self), self.weights
         if n == 0:
@@ -437,12 +414,15 @@ class NoteSearch:
         session = np.array(self._state.session)
         sought = words(query, self.stem)
         by_words = self._index.scores(sought, session, corpus)
-        meaning = self._meaning(query, session)
+        meaning = self._meaning(query, session, vector)
         time = self._time(query, asked)
-        total = _scaled(by_words)
+        # of a larger whole some note has none of the words
+        more = corpus is not None and corpus.notes > n
+        total = _scaled(by_words, 0.0 if more else None)
         bonus = w.speaker
         if self.encode is not None and w.meaning > 0:
-            total = (total + w.meaning * _scaled(meaning)) / (1 + w.meaning)
+            low = corpus.meaning if more and corpus is not None else None
+            total = (total + w.meaning * _scaled(meaning, low)) / (1 + w.meaning)
         elif bonus is None:
             bonus = 0.3
         if bonus:
@@ -461,7 +441,7 @@ class NoteSearch:
         Args:
             query: A question or some words.
             k: At most so many.
-            options: `asked` and `corpus`, as in `scores`.
+            options: `asked`, `corpus` and `vector`, as in `scores`.
 
         Raises:
             UsageError: k below 1.
@@ -476,9 +456,12 @@ class NoteSearch:
         return found
 
 
-def _scaled(x: np.ndarray) -> np.ndarray:
-    """To 0..1 over the notes; where all are equal, 1 if they are above zero."""
-    low, high = x.min(), x.max()
+def _scaled(x: np.ndarray, low: float | None = None) -> np.ndarray:
+    """To 0..1 over the notes; where all are equal, 1 if they are above zero.
+
+    `low` is the least of the whole, where the notes are but a part of it.
+    """
+    low, high = min(float(x.min()), np.inf if low is None else low), float(x.max())
     if high > low:
         return (x - low) / (high - low)
     return np.full(len(x), float(high > 0))

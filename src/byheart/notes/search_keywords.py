@@ -19,26 +19,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from byheart.core.memory import Corpus
+
 __all__ = ["Corpus", "KeywordIndex", "spread"]
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Statistics of a larger corpus, for ranking a few candidates out of it.
-
-    Args:
-        notes: Number of notes N.
-        length: Mean number of words of a note (as `words` counts them).
-        frequency: Term to number of notes that have it; a term that is not in it counts as 0.
-    """
-
-    notes: int
-    length: float
-    frequency: Mapping[str, int]
 
 
 def spread(values: np.ndarray, session: np.ndarray, reach: int, decay: float) -> np.ndarray:
@@ -81,14 +67,25 @@ class KeywordIndex:
 
     def append(self, body: Sequence[str], head: Sequence[str] = ()) -> None:
         """Add the next note: its words, and those that it does not share with neighbours."""
+        self.add(Counter(body), Counter(head))
+
+    def add(
+        self,
+        body: Mapping[str, int],
+        head: Mapping[str, int],
+        terms: Sequence[str] | None = None,
+    ) -> None:
+        """The same from counts; where `terms` are given, no other word can be asked for."""
         i = len(self._body)
-        for index, tokens in ((self._posts, body), (self._heads, head)):
-            for term, count in Counter(tokens).items():
-                at, of = index.setdefault(term, (array("q"), array("d")))
-                at.append(i)
-                of.append(count)
-        self._body.append(len(body))
-        self._head.append(len(head))
+        for index, counts in ((self._posts, body), (self._heads, head)):
+            for term in counts if terms is None else terms:
+                count = counts.get(term)
+                if count:
+                    at, of = index.setdefault(term, (array("q"), array("d")))
+                    at.append(i)
+                    of.append(count)
+        self._body.append(sum(body.values()))
+        self._head.append(sum(head.values()))
 
     def _dense(self, index: dict[str, tuple[array[int], array[float]]], term: str) -> np.ndarray:
         out = np.zeros(len(self))
