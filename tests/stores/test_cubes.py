@@ -22,7 +22,7 @@ from byheart.core.item import Item
 from byheart.core.lifecycle import STATES, STEPS
 from byheart.core.memory import Selector
 from byheart.memory import Memory
-from byheart.stores._sqlite_cube_merge import merged
+from byheart.stores._cube_merge import merged
 from byheart.stores.exchange import export_lines
 from byheart.stores.sqlite import SqliteStore
 

@@ -27,7 +27,7 @@ from byheart.core.item import Item, Scope, new_id
 from byheart.core.memory import Hit, Selector
 from byheart.core.prompt import prompt_text
 from byheart.memory import Memory
-from byheart.stores import _sqlite_recall, _sqlite_vectors
+from byheart.stores import _sqlite_vectors
 from byheart.stores._words import tokens
 from byheart.stores.chat import chat_items
 from byheart.stores.importers import mcp_items, mem0_items
@@ -303,7 +303,7 @@ def test_what_is_no_vector_is_refused(tmp_path, bad):
 
 
 def test_a_graph_finds_what_exact_search_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sqlite_recall, "EXACT", 200)
+    monkeypatch.setattr(_sqlite_vectors, "EXACT", 200)
     rng = np.random.default_rng(0)
     kept = {}
 
@@ -351,14 +351,13 @@ def test_a_graph_finds_what_exact_search_finds(tmp_path, monkeypatch):
 
 
 def test_without_usearch_every_vector_is_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sqlite_recall, "EXACT", 50)
-    monkeypatch.setattr(_sqlite_recall, "available", lambda: False)
+    monkeypatch.setattr(_sqlite_vectors, "EXACT", 50)
+    monkeypatch.setattr(_sqlite_vectors, "available", lambda: False)
     with Memory(tmp_path / "m.db", encoder=Letters()) as memory:
         memory.write([f"note {i}" for i in range(300)])
         memory.embed()
         assert len(memory.recall("note", 300)) == 300
         assert memory.store._vectors.graph is None
-    assert _sqlite_vectors.EXACT >= 1000
 
 
 def test_encoders_by_name(tmp_path, monkeypatch):

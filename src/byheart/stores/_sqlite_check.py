@@ -1,51 +1,32 @@
-"""`check`, `rebuild` and `stats`: the log replayed beside what is derived from it."""
+"""What can be wrong with the file, the keyword index and the vectors."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from byheart.core.errors import CorruptStore, OutputError
 from byheart.core.memory import Problem
-from byheart.stores import _sqlite_recall
-from byheart.stores._sqlite_apply import apply
+from byheart.stores._log import payload_hash, unpack
 from byheart.stores._sqlite_graph import check_graphs
-from byheart.stores._sqlite_log import START, entry_hash, payload_hash, unpack
-from byheart.stores._sqlite_schema import DERIVED, DERIVED_TABLES, FOREVER, INDEXES, statements
-from byheart.stores._sqlite_words import index_words, outstanding, words_of
+from byheart.stores._sqlite_words import words_of
 
 if TYPE_CHECKING:
     from byheart.stores.sqlite import SqliteStore
 
-__all__ = ["check", "rebuild", "stats"]
+__all__ = ["MOST", "place_problems"]
 
 MOST = 50
 """Problems of one kind that are listed one by one."""
 
 
-def check(store: SqliteStore, head: str | None) -> list[Problem]:
-    """`SqliteStore.check`."""
-    problems: list[Problem] = []
-    try:
-        with store._c.reading() as conn:
-            problems += _file(conn)
-            found, replay = _chain(conn, head)
-            problems += found
-            problems += _tables(conn, replay)
-            problems += _words(conn)
-            problems += _vectors(conn)
-            problems += check_graphs(store)
-            if conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone():
-                problems.append(
-                    Problem("file", "free pages", "an erasure is not finished; open it again alone")
-                )
-    except (CorruptStore, OutputError, sqlite3.Error) as error:
-        problems.append(Problem("file", str(store.path), f"cannot be read: {error}"))
-    return problems
+def place_problems(store: SqliteStore, conn: sqlite3.Connection) -> Iterator[Problem]:
+    """Pages, foreign keys, words, vectors and kept graphs."""
+    yield from _file(conn)
+    yield from _words(conn)
+    yield from _vectors(conn)
+    yield from check_graphs(store)
 
 
 def _file(conn: sqlite3.Connection) -> Iterator[Problem]:
@@ -54,100 +35,6 @@ def _file(conn: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem("file", "pages", str(line))
     for table, row, parent, _ in conn.execute("PRAGMA foreign_key_check").fetchall()[:MOST]:
         yield Problem(table, f"row {row}", f"names a row of {parent} that is not there; rebuild")
-
-
-def _chain(
-    conn: sqlite3.Connection, head: str | None
-) -> tuple[list[Problem], sqlite3.Connection | None]:
-    """Verify hashes and payloads; the log replayed in memory, unless it cannot be."""
-    problems: list[Problem] = []
-    replay: sqlite3.Connection | None = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in statements(DERIVED):
-        replay.execute(statement)  # type: ignore[union-attr]
-    before, last_seq, last_at = START, 0, -FOREVER
-    gone: dict[int, str] = {}
-    erased: set[int] = set()
-    for seq, at, scope, kind, subject, actor, data, digest, hash, salt, packed in conn.execute(
-        "SELECT e.seq, e.at, e.scope, e.kind, e.subject, e.actor, e.data, e.payload, e.hash,"
-        " p.salt, p.body FROM events e LEFT JOIN payloads p ON p.seq = e.seq ORDER BY e.seq"
-    ):
-        name = f"entry {seq} ({kind} {subject})"
-        if seq != last_seq + 1:
-            problems.append(Problem("chain", name, f"entries {last_seq + 1} to {seq - 1} are gone"))
-        if at <= last_at:
-            problems.append(Problem("chain", name, "is not later than the entry before"))
-        if entry_hash(before, seq, at, scope, kind, subject, actor, data, digest) != hash:
-            problems.append(
-                Problem("chain", name, "its hash does not fit; it or the one before was changed")
-            )
-        before, last_seq, last_at = hash, seq, at
-        body = None
-        if packed is not None:
-            if digest is None or payload_hash(salt, packed) != digest:
-                problems.append(
-                    Problem("payload", name, "its content is not what was written; use a backup")
-                )
-            else:
-                body = unpack(packed)[0]
-        elif digest is not None:
-            gone[seq] = name
-        try:
-            told = json.loads(data)
-            if kind == "erase":
-                erased |= set(told["payloads"])
-            if replay is not None:
-                apply(replay, seq, at, scope, kind, subject, told, body)
-        except (ValueError, KeyError, CorruptStore, sqlite3.Error) as error:
-            problems.append(Problem("chain", name, f"cannot be replayed: {error}"))
-            replay = None
-    problems += [
-        Problem("payload", name, "its content is gone and no entry erased it; use a backup")
-        for seq, name in gone.items()
-        if seq not in erased
-    ]
-    if (
-        head is not None
-        and not conn.execute(
-            "SELECT 1 FROM events WHERE hash = ?", (bytes.fromhex(head),)
-        ).fetchone()
-    ):
-        problems.append(
-            Problem("chain", f"head {head[:12]}...", "is not in the log: its end was cut off")
-        )
-    return problems, replay
-
-
-def _tables(conn: sqlite3.Connection, replay: sqlite3.Connection | None) -> Iterator[Problem]:
-    """Rows of derived tables that differ from the replayed ones."""
-    if replay is None:
-        return
-    for table in reversed(DERIVED_TABLES):
-        order = "1, 2" if table == "parents" else "1, 2, 3"
-        here, there = (c.execute(f"SELECT * FROM {table} ORDER BY {order}") for c in (conn, replay))
-        for mine, wanted in islice(_differences(here, there), MOST):
-            row = mine or wanted
-            what = "is missing" if mine is None else "should not be there"
-            yield Problem(
-                table, f"row {row[0]} {row[1]}", f"{what}; `byheart memory rebuild` restores it"
-            )
-
-
-def _differences(here: Any, there: Any) -> Iterator[tuple[Any, Any]]:
-    """Rows of two sorted streams that only one of them has; whole rows are compared."""
-    mine, wanted = next(here, None), next(there, None)
-    while mine is not None or wanted is not None:
-        if mine == wanted:
-            mine, wanted = next(here, None), next(there, None)
-        elif wanted is None or (mine is not None and _key(mine) <= _key(wanted)):
-            yield mine, None
-            mine = next(here, None)
-        else:
-            yield None, wanted
-            wanted = next(there, None)
-
-
-def _key(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple((v is not None, str(type(v)), v) for v in row[:3])
 
 
 def _words(conn: sqlite3.Connection) -> Iterator[Problem]:
@@ -195,111 +82,3 @@ def _vectors(conn: sqlite3.Connection) -> Iterator[Problem]:
         if what and count < MOST:
             count += 1
             yield Problem("vectors", f"row {row}", f"{what}; `byheart memory rebuild` restores it")
-
-
-def rebuild(store: SqliteStore) -> dict[str, int]:
-    """`SqliteStore.rebuild`."""
-    done: dict[str, int] = {}
-
-    def job(conn: sqlite3.Connection) -> None:
-        found, _ = _chain(conn, None)
-        bad = [p for p in found if p.part in ("chain", "payload")]
-        if bad:
-            raise CorruptStore(
-                f"{store.path}: the log itself is damaged ({bad[0]}); go back to a backup or an "
-                "export. Nothing was changed"
-            )
-        conn.execute("PRAGMA defer_foreign_keys=ON")
-        for table in DERIVED_TABLES:
-            conn.execute(f"DELETE FROM {table}")
-        entries = 0
-        for seq, at, scope, kind, subject, data, packed in conn.execute(
-            "SELECT e.seq, e.at, e.scope, e.kind, e.subject, e.data, p.body FROM events e"
-            " LEFT JOIN payloads p ON p.seq = e.seq ORDER BY e.seq"
-        ).fetchall():
-            body = None if packed is None else unpack(packed)[0]
-            apply(conn, seq, at, scope, kind, subject, json.loads(data), body)
-            entries += 1
-        conn.execute("DROP TABLE IF EXISTS places")
-        conn.execute("DROP TABLE IF EXISTS words")
-        conn.execute("DELETE FROM lengths")
-        for statement in statements(INDEXES):
-            conn.execute(statement)
-        scopes = [s for (s,) in conn.execute("SELECT id FROM scopes")]
-        while outstanding(conn, scopes):
-            index_words(conn, scopes)
-        dropped = _drop_damaged_vectors(conn)
-        conn.execute(
-            "INSERT INTO meta VALUES('erasures', 1) ON CONFLICT DO UPDATE SET value = value + 1"
-        )
-        done.update({"entries": entries, "vectors dropped": dropped})
-        (done["items"],) = conn.execute("SELECT count(*) FROM items").fetchone()
-
-    store._c.write(job)
-    if store.embedder is not None:
-        done["vectors made"] = _sqlite_recall.embed(store) or 0
-    return done
-
-
-def _drop_damaged_vectors(conn: sqlite3.Connection) -> int:
-    bad = []
-    for id, data, crc, d, there in conn.execute(
-        "SELECT v.id, v.data, v.crc, e.dimensions, i.row FROM vectors v JOIN embedders e"
-        " ON e.id = v.embedder LEFT JOIN items i ON i.row = v.row AND i.scope = v.scope"
-    ):
-        if there is None or zlib.crc32(data) != crc or len(data) % (4 * d) or not data:
-            bad.append((id,))
-    conn.executemany("DELETE FROM vectors WHERE id = ?", bad)
-    return len(bad)
-
-
-def stats(store: SqliteStore) -> dict[str, Any]:
-    """`SqliteStore.stats`."""
-    with store._c.reading() as conn:
-        mine = f"{store._in_scope(conn, 'i.scope')} AND {store._allowed(conn, 'i')}"
-        when = _sqlite_recall.times(store, conn, None, None)
-        current = len(_sqlite_recall.visible(store, conn, when))
-        count, size = conn.execute(
-            "SELECT count(*), coalesce(sum(length(p.body)), 0) FROM items i JOIN payloads p"
-            f" ON p.seq = i.row WHERE {mine}"
-        ).fetchone()
-        states, kinds = (
-            dict(
-                conn.execute(
-                    f"SELECT {column}, count(*) FROM items i WHERE {mine} GROUP BY 1 ORDER BY 1"
-                ).fetchall()
-            )
-            for column in ("state", "kind")
-        )
-        (entries,) = conn.execute(
-            f"SELECT count(*) FROM events e WHERE {store._in_scope(conn, 'e.scope')} AND"
-            f" {store._allowed_event(conn)}"
-        ).fetchone()
-        vectors = {
-            f"{name} {version}".strip(): n
-            for name, version, n in conn.execute(
-                "SELECT e.name, e.version, count(*) FROM vectors v JOIN embedders e"
-                " ON e.id = v.embedder JOIN items i ON i.row = v.row"
-                f" WHERE {mine} GROUP BY e.id ORDER BY e.id"
-            )
-        }
-        cubes = len(store.cubes())
-    out: dict[str, Any] = {
-        "scope": str(store.scope),
-        "current": current,
-        "items": count,
-        "entries": entries,
-        "bytes": size,
-        "states": states,
-        "kinds": kinds,
-        "cubes": cubes,
-        "vectors": vectors,
-    }
-    if store.embedder is not None:
-        id = store._embedder_id()
-        with store._c.reading() as conn:
-            lacking = _sqlite_recall.missing(conn, id, store._scope_ids(conn) or (0,))
-        out["without a vector"] = len(lacking)
-        if store._background_error is not None:
-            out["embedding stopped"] = str(store._background_error)
-    return out

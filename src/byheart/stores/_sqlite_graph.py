@@ -73,7 +73,7 @@ def graph_path(store: SqliteStore, of: tuple[int, tuple[int, ...]]) -> Path:
 def grow(store: SqliteStore, exact: int) -> None:
     """Move vectors into the graph until no more than half of `exact` are left outside."""
     while not store._stop.is_set():
-        with store._graph_lock:
+        with store._vectors.lock:
             index = store._vectors
             moved = index.to_graph(STEP) if index.n > exact // 2 else 0
         if not moved:
@@ -82,7 +82,7 @@ def grow(store: SqliteStore, exact: int) -> None:
 
 def save_graph(store: SqliteStore) -> None:
     """Keep the graph for the next start, if it grew by a tenth."""
-    with store._graph_lock:
+    with store._vectors.lock:
         graph, of = store._vectors.graph, store._vectors.of
         if graph is None or len(graph.rows) < 1.1 * graph.saved or store._erasures < 0:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,21 +13,13 @@ import numpy as np
 from byheart.core.errors import UsageError
 from byheart.core.item import KINDS, moment
 from byheart.core.memory import Candidate, Hit, Ranker
-from byheart.stores._sqlite_graph import available, grow, load_graph
-from byheart.stores._sqlite_log import load_items
-from byheart.stores._sqlite_schema import NEVER, from_micros, to_micros
-from byheart.stores._sqlite_vectors import (
-    EXACT,
-    cosines,
-    embed_batch,
-    keep,
-    missing,
-    register,
-)
-from byheart.stores._sqlite_words import index_words, outstanding
+from byheart.stores._log import load_items
+from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
+from byheart.stores._sqlite_vectors import embed_batch, missing, register
 
 if TYPE_CHECKING:
-    from byheart.stores.sqlite import SqliteStore
+    from byheart.stores._store import Store
+    from byheart.stores._writer import Conn
 
 __all__ = ["EMBED_NOW", "catch_up", "embed", "fuse", "recall", "visible"]
 
@@ -55,8 +46,8 @@ class Moment:
 
 
 def times(
-    store: SqliteStore,
-    conn: sqlite3.Connection,
+    store: Store,
+    conn: Conn,
     as_of: datetime | str | None,
     known_at: datetime | str | None,
 ) -> Moment:
@@ -70,15 +61,15 @@ def times(
 
 
 _STATE_THEN = (
-    "coalesce((SELECT json_extract(e.data, '$.to') FROM events e WHERE e.subject = i.id AND"
+    "coalesce((SELECT {told} FROM events e WHERE e.subject = i.id AND"
     " e.scope = i.scope AND e.kind = 'state' AND e.at <= {known} ORDER BY e.seq DESC LIMIT 1),"
     " 'Generated')"
 )
 
 
 def visible(
-    store: SqliteStore,
-    conn: sqlite3.Connection,
+    store: Store,
+    conn: Conn,
     when: Moment,
     *,
     rows: Sequence[int] | None = None,
@@ -91,7 +82,11 @@ def visible(
 
     Every reading path goes through here: the scope is part of the statement.
     """
-    state = "i.state" if not when.past else _STATE_THEN.format(known=when.known)
+    state = (
+        "i.state"
+        if not when.past
+        else _STATE_THEN.format(known=when.known, told=store._c.json_text("e.data", "to"))
+    )
     where = [store._in_scope(conn, "i.scope"), store._allowed(conn, "i")]
     where.append(
         f"s.known_from <= {when.known} AND s.known_to > {when.known}"
@@ -120,37 +115,37 @@ def visible(
     return found
 
 
-def catch_up(store: SqliteStore) -> None:
+def catch_up(store: Store) -> None:
     """Index what was written since the last query: words always, vectors if they are few."""
     while True:
         with store._c.reading() as conn:
             scopes = store._scope_ids(conn)
-            behind = outstanding(conn, scopes)
+            behind = store._words.outstanding(conn, scopes)
         if not behind:
             break
-        store._c.write(lambda c: index_words(c, store._scope_ids(c)), durable=False)
+        store._c.write(lambda c: store._words.index(c, store._scope_ids(c)), durable=False)
     if store.embedder is not None and scopes:
         store._embedder_id()
         if embed(store, limit=EMBED_NOW, all_or_nothing=True) is None:
             start_background(store)
 
 
-def embed(store: SqliteStore, limit: int = -1, *, all_or_nothing: bool = False) -> int | None:
+def embed(store: Store, limit: int = FOREVER, *, all_or_nothing: bool = False) -> int | None:
     """Embed items that have no vector of this embedder; every batch is kept as it is finished.
 
     Returns:
         How many; None if there are more than `limit` and `all_or_nothing` is set.
     """
     done = 0
-    while limit < 0 or done < limit:
+    while done < limit:
         with store._c.reading() as conn:
             scopes = store._scope_ids(conn)
-            id, most = store._embedder_id(), limit + 1 if limit > 0 else 64
+            id, most = store._embedder_id(), limit + 1 if all_or_nothing else 64
             done_to = store._embedded
             now = store._erasure_count(conn)
             rows = missing(conn, id, scopes, most, after=done_to[1] if done_to[0] == now else 0)
             if not rows:  # so far all have one: the next query looks only behind this
-                marks = ",".join(map(str, scopes))
+                marks = ",".join(map(str, scopes)) or "NULL"
                 newest = conn.execute(f"SELECT max(row) FROM items WHERE scope IN ({marks})")
                 store._embedded = (now, newest.fetchone()[0] or 0)
             if all_or_nothing and not done and len(rows) > limit:
@@ -162,12 +157,12 @@ def embed(store: SqliteStore, limit: int = -1, *, all_or_nothing: bool = False) 
             assert store.embedder is not None
             made = embed_batch(conn, store.embedder, batch)
         id = store._embedder_id()
-        store._c.write(lambda c, made=made, id=id: keep(c, id, made), durable=False)  # type: ignore[misc]
+        store._c.write(lambda c, made=made, id=id: store._vectors.keep(c, id, made), durable=False)  # type: ignore[misc]
         done += len(batch)
     return done
 
 
-def start_background(store: SqliteStore) -> None:
+def start_background(store: Store) -> None:
     """Embed in a thread, if none does; stopping half-way loses nothing but the running batch."""
     if not store.background or (store._thread is not None and store._thread.is_alive()):
         return
@@ -181,16 +176,6 @@ def start_background(store: SqliteStore) -> None:
 
     store._thread = threading.Thread(target=work, name="byheart-embed", daemon=True)
     store._thread.start()
-
-
-def start_graph(store: SqliteStore) -> None:
-    """Build the graph in a thread where there are too many vectors to compare each time."""
-    busy = store._graph_thread is not None and store._graph_thread.is_alive()
-    if store._vectors.n > EXACT and not busy and available():
-        store._graph_thread = threading.Thread(
-            target=grow, args=(store, EXACT), name="byheart-graph", daemon=True
-        )
-        store._graph_thread.start()
 
 
 def fuse(query: str, candidates: Sequence[Candidate], k: int) -> list[Hit]:
@@ -222,7 +207,7 @@ def _fused(words: np.ndarray, meaning: np.ndarray) -> np.ndarray:
 
 
 def recall(
-    store: SqliteStore,
+    store: Store,
     query: str,
     k: int,
     *,
@@ -233,7 +218,7 @@ def recall(
     ranker: Ranker | None,
     members: Sequence[int] | None = None,
 ) -> list[Hit]:
-    """`SqliteStore.recall`."""
+    """`Store.recall`."""
     if not isinstance(query, str) or not query.strip():
         raise UsageError(f"the query is empty: {query!r}; ask in some words")
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -252,17 +237,14 @@ def recall(
         embedder = None if vector is None else store._embedder_id()
         pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
         if embedder is not None and vector is not None:
-            with store._graph_lock:
-                if store._vectors.of != (embedder, scopes):
-                    store._vectors.forget()
-                    load_graph(store, (embedder, scopes), store._erasures)
-                store._vectors.refresh(conn, embedder, scopes)
-            start_graph(store)
+            store._vectors.prepare(conn, embedder, scopes)
             pool.update(_nearest(store, conn, when, vector, depth, kinds, archived, members))
         if not pool:
             return []
         words = _those(by_words, pool)
-        meaning = {} if embedder is None else cosines(conn, embedder, list(pool), vector)  # type: ignore[arg-type]
+        meaning = (
+            {} if embedder is None else store._vectors.cosines(conn, embedder, list(pool), vector)
+        )  # type: ignore[arg-type]
         if ranker is None:  # only what is handed out is read
             rows = sorted(pool)
             scores = _fused(
@@ -323,7 +305,7 @@ def _chosen(ranker: Ranker, query: str, candidates: list[Candidate], k: int) -> 
 
 
 def _seen_among(
-    store: SqliteStore, conn: sqlite3.Connection, when: Moment, found: tuple[np.ndarray, np.ndarray],
+    store: Store, conn: Conn, when: Moment, found: tuple[np.ndarray, np.ndarray],
     n: int, kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
 ) -> dict[int, tuple[int, int, str]]:  # fmt: skip
     """The n best of the rows found that may be seen; goes on down the list until it has them."""
@@ -357,7 +339,7 @@ def _best_first(rows: np.ndarray, scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def _visible_rows(
-    store: SqliteStore, conn: sqlite3.Connection, when: Moment, rows: Sequence[int],
+    store: Store, conn: Conn, when: Moment, rows: Sequence[int],
     kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
 ) -> dict[int, tuple[int, int, str]]:  # fmt: skip
     if members is not None:  # a cube's version holds whatever was superseded since
@@ -366,14 +348,13 @@ def _visible_rows(
 
 
 def _nearest(
-    store: SqliteStore, conn: sqlite3.Connection, when: Moment, vector: np.ndarray, n: int,
+    store: Store, conn: Conn, when: Moment, vector: np.ndarray, n: int,
     kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
 ) -> dict[int, tuple[int, int, str]]:  # fmt: skip
     """The n nearest that may be seen; asks for more while too many of them may not."""
     wide = n if members is None else 16 * n
     while True:
-        with store._graph_lock:
-            found = store._vectors.nearest(vector, wide)
+        found = store._vectors.nearest(conn, vector, wide)
         out = _seen_among(store, conn, when, found, n, kinds, archived, members)
         if len(out) >= n or len(found[0]) < wide or wide >= len(store._vectors):
             return out
@@ -381,7 +362,7 @@ def _nearest(
 
 
 def _neighbours(
-    store: SqliteStore, conn: sqlite3.Connection, when: Moment, rows: Sequence[int], reach: int
+    store: Store, conn: Conn, when: Moment, rows: Sequence[int], reach: int
 ) -> dict[int, tuple[int, int, str]]:
     """Rows up to `reach` places before and after in the same thread."""
     if reach < 1 or not rows:
@@ -402,7 +383,7 @@ def _neighbours(
     return {r: (a, b, s) for r, a, b, s in visible(store, conn, when, rows=rest)}
 
 
-def registered(conn: sqlite3.Connection, store: SqliteStore) -> int:
+def registered(conn: Conn, store: Store) -> int:
     """The embedder's number, made if it is new."""
     assert store.embedder is not None
     return register(conn, store.embedder)

@@ -7,18 +7,29 @@ a query never waits for the index and never misses what it does not hold yet.
 
 from __future__ import annotations
 
-import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from byheart.core.errors import ByheartError, CorruptStore, ModelError
 from byheart.core.item import Item
-from byheart.stores._sqlite_graph import Graph
-from byheart.stores._sqlite_log import load_items
+from byheart.stores._log import load_items
+from byheart.stores._schema import FOREVER
+from byheart.stores._sqlite_graph import (
+    Graph,
+    available,
+    grow,
+    load_graph,
+    save_graph,
+)
+from byheart.stores._writer import Conn
+
+if TYPE_CHECKING:
+    from byheart.stores.sqlite import SqliteStore
 
 __all__ = ["EXACT", "Embedder", "VectorIndex", "embed_batch", "missing", "register"]
 
@@ -80,7 +91,7 @@ class Embedder:
         return self._probe
 
 
-def known(conn: sqlite3.Connection, embedder: Embedder) -> int | None:
+def known(conn: Conn, embedder: Embedder) -> int | None:
     """The number of an embedder that the file has: same name and version, and same answers."""
     like = f"{embedder.version}~%"
     for id, probe in conn.execute(
@@ -95,7 +106,7 @@ def known(conn: sqlite3.Connection, embedder: Embedder) -> int | None:
     return None
 
 
-def register(conn: sqlite3.Connection, embedder: Embedder) -> int:
+def register(conn: Conn, embedder: Embedder) -> int:
     """Its number; a model that answers otherwise under the same name becomes a version of its own."""
     id = known(conn, embedder)
     if id is None:
@@ -113,10 +124,10 @@ def register(conn: sqlite3.Connection, embedder: Embedder) -> int:
 
 
 def missing(
-    conn: sqlite3.Connection, embedder: int, scopes: Sequence[int], limit: int = -1, after: int = 0
+    conn: Conn, embedder: int, scopes: Sequence[int], limit: int = FOREVER, after: int = 0
 ) -> list[int]:
     """Rows behind `after` without a vector of this embedder, newest first."""
-    marks = ",".join(map(str, scopes))
+    marks = ",".join(map(str, scopes)) or "NULL"
     return [
         row
         for (row,) in conn.execute(
@@ -127,9 +138,7 @@ def missing(
     ]
 
 
-def embed_batch(
-    read: sqlite3.Connection, embedder: Embedder, rows: Sequence[int]
-) -> list[tuple[int, bytes]]:
+def embed_batch(read: Conn, embedder: Embedder, rows: Sequence[int]) -> list[tuple[int, bytes]]:
     """Vectors of some items, computed outside of any transaction: row and bytes of `[P, D]`."""
     items = load_items(read, rows)
     texts, owner = [], []
@@ -143,26 +152,86 @@ def embed_batch(
     return [(row, vectors[of == row].tobytes()) for row in items]
 
 
-def keep(conn: sqlite3.Connection, embedder: int, made: Sequence[tuple[int, bytes]]) -> int:
+def keep(conn: Conn, embedder: int, made: Sequence[tuple[int, bytes]]) -> int:
     """Store vectors of items that are still there."""
     n = 0
     for row, data in made:
         n += conn.execute(
-            "INSERT OR IGNORE INTO vectors(embedder, scope, row, data, crc)"
-            " SELECT ?, scope, row, ?, ? FROM items WHERE row = ?",
+            "INSERT INTO vectors(embedder, scope, row, data, crc)"
+            " SELECT ?, scope, row, ?, ? FROM items WHERE row = ? ON CONFLICT DO NOTHING",
             (embedder, data, zlib.crc32(data), row),
         ).rowcount
     return n
 
 
-class VectorIndex:
-    """Nearest vectors of a handle's scopes under one embedder."""
+def drop_damaged(conn: Conn) -> int:
+    """Take out vectors that are not what was written, or whose item is gone; how many."""
+    bad = []
+    for id, data, crc, d, there in conn.execute(
+        "SELECT v.id, v.data, v.crc, e.dimensions, i.row FROM vectors v JOIN embedders e"
+        " ON e.id = v.embedder LEFT JOIN items i ON i.row = v.row AND i.scope = v.scope"
+    ):
+        if there is None or zlib.crc32(data) != crc or len(data) % (4 * d) or not data:
+            bad.append((id,))
+    conn.executemany("DELETE FROM vectors WHERE id = ?", bad)
+    return len(bad)
 
-    def __init__(self) -> None:
+
+class VectorIndex:
+    """Nearest vectors of a handle's scopes under one embedder.
+
+    Args:
+        store: Whose; its path names the files that keep graphs.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.lock = threading.RLock()
+        self._thread: threading.Thread | None = None
         self.forget()
+
+    def prepare(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
+        """Before `nearest`: take in what was embedded since, and grow the graph in a thread."""
+        with self.lock:
+            if self.of != (embedder, scopes):
+                self.forget()
+                load_graph(self._store, (embedder, scopes), self._store._erasures)
+            self.refresh(conn, embedder, scopes)
+        busy = self._thread is not None and self._thread.is_alive()
+        if self.n > EXACT and not busy and available():
+            self._thread = threading.Thread(
+                target=grow, args=(self._store, EXACT), name="byheart-graph", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the thread, keep the graph."""
+        if self._thread is not None:
+            self._thread.join(timeout=60)
+        save_graph(self._store)
+
+    keep = staticmethod(keep)
+
+    @staticmethod
+    def cosines(
+        conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray
+    ) -> dict[int, float]:
+        """Exact cosine of each item's nearest passage, for rows that have vectors."""
+        return cosines(conn, embedder, rows, query)
+
+    @staticmethod
+    def drop(conn: Conn, row: int) -> int:
+        """Take an item out; how many vectors."""
+        return conn.execute("DELETE FROM vectors WHERE row = ?", (row,)).rowcount
+
+    drop_damaged = staticmethod(drop_damaged)
 
     def forget(self) -> None:
         """After an erasure, or for other scopes: begin anew."""
+        with self.lock:
+            self._forget()
+
+    def _forget(self) -> None:
         self.of: tuple[int, tuple[int, ...]] = (0, ())
         self.last = 0
         self.ids = np.zeros(0, np.int64)
@@ -174,7 +243,7 @@ class VectorIndex:
     def __len__(self) -> int:
         return self.n + (0 if self.graph is None else len(self.graph.rows))
 
-    def refresh(self, conn: sqlite3.Connection, embedder: int, scopes: tuple[int, ...]) -> None:
+    def refresh(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
         """Take in what was embedded since.
 
         Raises:
@@ -229,8 +298,12 @@ class VectorIndex:
         self.ids, self.n = self.ids[keep_].copy(), self.n - n
         return n
 
-    def nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(self, conn: Conn, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the n nearest items and the cosine of each one's nearest passage."""
+        with self.lock:
+            return self._nearest(query, n)
+
+    def _nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         rows, scores = [], []
         if self.n:
             near = self._room[: self.n] @ query
@@ -256,9 +329,7 @@ def best(rows: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.n
     return rows[keep_], scores[keep_]
 
 
-def cosines(
-    conn: sqlite3.Connection, embedder: int, rows: Sequence[int], query: np.ndarray
-) -> dict[int, float]:
+def cosines(conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray) -> dict[int, float]:
     """Exact cosine of each item's nearest passage, for rows that have vectors."""
     out: dict[int, float] = {}
     for begin in range(0, len(rows), 500):

@@ -9,13 +9,14 @@ therefore tokens carry the scope's number and N, n and the mean length are the s
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 import numpy as np
 
-from byheart.stores._sqlite_log import payload_hash, unpack
+from byheart.stores._log import payload_hash, unpack
+from byheart.stores._sqlite_schema import INDEXES, statements
 from byheart.stores._words import query_terms, tokens
+from byheart.stores._writer import Conn
 
 __all__ = ["WordIndex", "drop_words", "index_words", "words_of"]
 
@@ -29,7 +30,7 @@ def words_of(scope: int, content: str) -> tuple[str, int]:
     return " ".join(f"{scope}_{t}" for t in found), len(found)
 
 
-def outstanding(conn: sqlite3.Connection, scopes: Sequence[int]) -> bool:
+def outstanding(conn: Conn, scopes: Sequence[int]) -> bool:
     """Whether items of these scopes are not in the index yet."""
     return any(
         conn.execute(
@@ -41,7 +42,7 @@ def outstanding(conn: sqlite3.Connection, scopes: Sequence[int]) -> bool:
     )
 
 
-def index_words(conn: sqlite3.Connection, scopes: Sequence[int]) -> int:
+def index_words(conn: Conn, scopes: Sequence[int]) -> int:
     """Index what is outstanding, at most `BATCH` items a scope; returns how many."""
     done = 0
     for scope in scopes:
@@ -65,7 +66,7 @@ def index_words(conn: sqlite3.Connection, scopes: Sequence[int]) -> int:
     return done
 
 
-def drop_words(conn: sqlite3.Connection, row: int, scope: int, content: str) -> int:
+def drop_words(conn: Conn, row: int, scope: int, content: str) -> int:
     """Take an item out of the index; 1 if it was in it."""
     known = conn.execute("DELETE FROM lengths WHERE row = ? RETURNING row", (row,)).fetchall()
     if known:
@@ -85,11 +86,29 @@ class WordIndex:
         self._norm: np.ndarray = np.zeros(0)
         self._of: tuple[int, ...] = ()
 
+    index = staticmethod(index_words)
+    outstanding = staticmethod(outstanding)
+    drop = staticmethod(drop_words)
+
+    @staticmethod
+    def settle(conn: Conn) -> None:
+        """After an erasure: the merge leaves no trace of a term that only an erased item had."""
+        conn.execute("INSERT INTO words(words) VALUES('optimize')")
+
+    @staticmethod
+    def clear(conn: Conn) -> None:
+        """Empty the index, to be filled anew."""
+        conn.execute("DROP TABLE IF EXISTS places")
+        conn.execute("DROP TABLE IF EXISTS words")
+        conn.execute("DELETE FROM lengths")
+        for statement in statements(INDEXES):
+            conn.execute(statement)
+
     def forget(self) -> None:
         """After an erasure: read lengths anew."""
         self.__init__()  # type: ignore[misc]
 
-    def _refresh(self, conn: sqlite3.Connection, scopes: tuple[int, ...]) -> None:
+    def _refresh(self, conn: Conn, scopes: tuple[int, ...]) -> None:
         if scopes != self._of:
             self.forget()
             self._of = scopes
@@ -107,7 +126,7 @@ class WordIndex:
             self._norm = K1 * (1 - B + B * self._tokens / mean)
 
     def scores(
-        self, conn: sqlite3.Connection, scopes: tuple[int, ...], query: str
+        self, conn: Conn, scopes: tuple[int, ...], query: str
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows that have a word of the query, `[N]` in ascending order, and their BM25 scores."""
         self._refresh(conn, scopes)

@@ -1,42 +1,25 @@
-"""Transactions: one writer at a time, waiting calls of a process share one commit."""
+"""Connections to a file: waiting for its lock, group commit without a flush where it may."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import sqlite3
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from byheart.stores._sqlite_schema import open_file, told
+from byheart.stores._writer import Connections, Rows
 
-__all__ = ["Connections"]
+__all__ = ["SqliteConnections"]
 
 T = TypeVar("T")
-Job = Callable[[sqlite3.Connection], T]
 
 
-class _Ticket(Generic[T]):
-    """A job that waits for its commit."""
-
-    def __init__(self, job: Job[T], durable: bool) -> None:
-        self.job, self.durable = job, durable
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
-class Connections:
+class SqliteConnections(Connections):
     """Connections of one process to one file.
-
-    Calls of several threads that wait for the same lock are committed together by whoever gets it
-    (group commit): one flush of the disk for all of them. Each has its own savepoint, so one that
-    raises takes nothing of the others with it.
 
     Args:
         path: The file.
@@ -45,18 +28,28 @@ class Connections:
     """
 
     def __init__(self, path: Path, *, timeout: float = 60.0, create: bool = True) -> None:
-        self.path, self.timeout = path, timeout
-        self._start()
-        self._writer = self._open(create=create)
+        self.path = path
+        super().__init__(timeout=timeout, create=create)
 
     def _start(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._queue: deque[_Ticket[Any]] = deque()
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        super()._start()
         self._durable = True
-        self._closed = False
+
+    def told(self) -> contextlib.AbstractContextManager[None]:
+        """SQLite's errors as ours, with the file's name."""
+        return told(self.path)
+
+    def json_text(self, column: str, key: str) -> str:
+        """SQL: the text of a key of a column that holds a JSON object."""
+        return f"json_extract({column}, '$.{key}')"
+
+    def begins(self, column: str, text: str) -> tuple[str, list[Any]]:
+        """SQL and its values: a column's text begins so."""
+        return f"substr({column}, 1, ?) = ?", [len(text), text]
+
+    def stream(self, conn: Any, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """As `conn.execute`, which gives row by row."""
+        return conn.execute(sql, values)  # type: ignore[no-any-return]
 
     def _open(self, *, create: bool = False) -> sqlite3.Connection:
         begin = time.monotonic()
@@ -71,84 +64,32 @@ class Connections:
                     raise
                 time.sleep(random.uniform(0.001, 0.02))
 
-    def _after_fork(self) -> None:
-        # SQLite's connections must not cross a fork: the child opens its own
-        if os.getpid() != self._pid:
-            self._inherited = (self._writer, self._readers)
-            self._start()
-            self._writer = self._open()
+    def _close(self, conn: sqlite3.Connection) -> None:
+        # the last process to do so folds the write-ahead log into the file
+        conn.close()
 
-    def write(self, job: Job[T], *, durable: bool = True) -> T:
-        """Run a job in a transaction; when this returns it is on disk.
+    def _open_transaction(self, conn: sqlite3.Connection) -> bool:
+        return conn.in_transaction
 
-        Args:
-            job: Gets the connection. It may be run in one transaction with other threads' jobs.
-            durable: False for derived data: it is not flushed, because it can be rebuilt.
+    def _begin(self, durable: bool) -> None:
+        self._set_durable(durable)
+        self.retry(lambda: self._writer.execute("BEGIN IMMEDIATE"))
 
-        Raises:
-            StoreBusy: Other processes held the file longer than the timeout.
-            OutputError: Disk full or not writable.
-        """
-        self._after_fork()
-        ticket: _Ticket[T] = _Ticket(job, durable)
-        self._queue.append(ticket)
-        with self._lock:
-            if not ticket.done:
-                batch = []
-                while self._queue:
-                    batch.append(self._queue.popleft())
-                self._commit(batch)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.result  # type: ignore[no-any-return]
+    def _finish(self) -> None:
+        self.retry(lambda: self._writer.execute("COMMIT"))
 
-    def _commit(self, batch: list[_Ticket[Any]]) -> None:
-        try:
-            with told(self.path):
-                self._set_durable(any(t.durable for t in batch))
-                self.retry(lambda: self._writer.execute("BEGIN IMMEDIATE"))
-                for ticket in batch:
-                    self._run(ticket, alone=len(batch) == 1)
-                if self._writer.in_transaction:
-                    self.retry(lambda: self._writer.execute("COMMIT"))
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-            for ticket in batch:
-                ticket.error = ticket.error or error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            for ticket in batch:
-                ticket.done = True
-
-    def _run(self, ticket: _Ticket[Any], *, alone: bool) -> None:
-        conn = self._writer
-        if not alone:
-            conn.execute("SAVEPOINT job")
-        try:
-            with told(self.path):
-                ticket.result = ticket.job(conn)
-        except Exception as error:
-            ticket.error = error
-            if not conn.in_transaction:  # SQLite itself rolled back (disk full, I/O error)
-                raise
-            if alone:
-                conn.execute("ROLLBACK")
-                return
-            conn.execute("ROLLBACK TO job")
-        if not alone:
-            conn.execute("RELEASE job")
+    def _begin_reading(self) -> sqlite3.Connection:
+        conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = self._local.conn = self._open()
+            self._readers.append(conn)
+        self.retry(lambda: conn.execute("BEGIN"))
+        return conn
 
     def _set_durable(self, durable: bool) -> None:
         if durable != self._durable:
             self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
-
-    def is_writer(self, conn: sqlite3.Connection) -> bool:
-        """Whether this is the connection that writes, whose view is not committed yet."""
-        return conn is self._writer
 
     def retry(self, call: Callable[[], T]) -> T:
         """Call until the file is free; short random naps share it more evenly than SQLite's."""
@@ -163,38 +104,9 @@ class Connections:
                 time.sleep(random.uniform(0.0002, 0.004))
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection, in one snapshot: all it reads is of the same moment."""
-        self._after_fork()
-        conn = getattr(self._local, "conn", None)
-        if conn is None:
-            conn = self._local.conn = self._open()
-            self._readers.append(conn)
-        with told(self.path):
-            if conn.in_transaction:
-                yield conn
-                return
-            self.retry(lambda: conn.execute("BEGIN"))
-            try:
-                yield conn
-            finally:
-                if conn.in_transaction:
-                    conn.execute("COMMIT")
-
-    @contextlib.contextmanager
     def alone(self) -> Iterator[sqlite3.Connection]:
         """The writer's connection outside of a transaction, for VACUUM and checkpoints."""
         self._after_fork()
         with self._lock, told(self.path):
             self._set_durable(True)
             yield self._writer
-
-    def close(self) -> None:
-        """Close all; the last process to do so folds the write-ahead log into the file."""
-        if self._closed or os.getpid() != self._pid:
-            return
-        with self._lock:
-            self._closed = True
-            for conn in [*self._readers, self._writer]:
-                with contextlib.suppress(sqlite3.Error):
-                    conn.close()

@@ -14,7 +14,6 @@ import; valid times travel. Content is text and JSON: nothing in a file is ever 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,12 @@ from byheart.core.errors import ByheartError, DataError
 from byheart.core.item import Item, canonical, moment
 from byheart.core.lifecycle import STATES
 from byheart.core.memory import Receipt, Selector
-from byheart.stores._sqlite_log import Draft, load_items, undone, unpack
-from byheart.stores._sqlite_schema import FOREVER, to_micros
+from byheart.stores._log import Draft, load_items, undone, unpack
+from byheart.stores._schema import FOREVER, to_micros
 
 if TYPE_CHECKING:
-    from byheart.stores.sqlite import SqliteStore
+    from byheart.stores._store import Store
+    from byheart.stores._writer import Conn
 
 __all__ = ["VERSION", "export_lines", "import_lines"]
 
@@ -42,7 +42,7 @@ _PATHS = {
 
 
 def export_lines(
-    store: SqliteStore,
+    store: Store,
     selector: Selector | None = None,
     *,
     history: bool = True,
@@ -101,7 +101,7 @@ def export_lines(
         yield canonical({"cube": record})
 
 
-def _records(conn: sqlite3.Connection, rows: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(conn: Conn, rows: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     items = load_items(conn, rows)
     for row in rows:
         if row not in items:
@@ -122,7 +122,7 @@ def _records(conn: sqlite3.Connection, rows: list[int]) -> Iterator[tuple[int, d
         yield row, record
 
 
-def _cube_record(store: SqliteStore, conn: sqlite3.Connection, name: str) -> dict[str, Any]:
+def _cube_record(store: Store, conn: Conn, name: str) -> dict[str, Any]:
     id, _ = store._cube(conn, name, "share")
     cube = store._told(conn, id)
     record = cube.to_dict()
@@ -141,7 +141,7 @@ def _cube_record(store: SqliteStore, conn: sqlite3.Connection, name: str) -> dic
     return record
 
 
-def import_lines(store: SqliteStore, lines: Iterable[str], where: str = "import") -> Receipt:
+def import_lines(store: Store, lines: Iterable[str], where: str = "import") -> Receipt:
     """Take in an export, all of it or nothing; items that are there already are left as they are.
 
     Args:
@@ -154,7 +154,7 @@ def import_lines(store: SqliteStore, lines: Iterable[str], where: str = "import"
     """
     ids: list[str] = []
 
-    def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
+    def job(conn: Conn) -> list[tuple[int, int]]:
         ids.clear()
         done: list[tuple[int, int]] = []
         scopes: dict[Any, int] = {}
@@ -222,8 +222,8 @@ def _header(record: dict[str, Any], place: str) -> None:
 
 
 def _take(
-    store: SqliteStore,
-    conn: sqlite3.Connection,
+    store: Store,
+    conn: Conn,
     record: dict[str, Any],
     place: str,
     scopes: dict[Any, int],
@@ -250,8 +250,8 @@ def _take(
 
 
 def _take_item(
-    store: SqliteStore,
-    conn: sqlite3.Connection,
+    store: Store,
+    conn: Conn,
     record: dict[str, Any],
     place: str,
     scopes: dict[Any, int],
@@ -294,9 +294,7 @@ def _take_item(
     return done
 
 
-def _take_cube(
-    store: SqliteStore, conn: sqlite3.Connection, told: Any, place: str
-) -> list[tuple[int, int]]:
+def _take_cube(store: Store, conn: Conn, told: Any, place: str) -> list[tuple[int, int]]:
     if not isinstance(told, dict):
         raise DataError(f"{place}: a cube is a JSON object, got {told!r}")
     scope = store._scope_for(conn, None)
@@ -309,7 +307,7 @@ def _take_cube(
         "SELECT 1 FROM cubes WHERE id = ? OR (scope = ? AND name = ?)", (cube, scope, name)
     ).fetchone():
         raise DataError(f"{place}: a cube {name!r} is in this memory already; import it elsewhere")
-    from byheart.stores._sqlite_cubes import access_rules
+    from byheart.stores._cubes import access_rules
 
     state = told.get("state", "Generated")
     if state not in STATES:
@@ -348,7 +346,7 @@ def _take_cube(
     return done
 
 
-def _root(store: SqliteStore, conn: sqlite3.Connection, item: str) -> str:
+def _root(store: Store, conn: Conn, item: str) -> str:
     row, _, _ = store._find(conn, item)
     return str(conn.execute("SELECT root FROM items WHERE row = ?", (row,)).fetchone()[0])
 

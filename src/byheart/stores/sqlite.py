@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
-from byheart.core.item import Item, Scope, canonical, new_id
-from byheart.core.memory import Problem, Receipt, Selector
-from byheart.stores import _sqlite_check, _sqlite_erase, _sqlite_recall
-from byheart.stores._sqlite_cubes import CubeMethods
-from byheart.stores._sqlite_graph import save_graph
-from byheart.stores._sqlite_life import LifeMethods
-from byheart.stores._sqlite_log import Draft, append, body_of, data_of, undone
-from byheart.stores._sqlite_read import ReadMethods
-from byheart.stores._sqlite_schema import FOREVER, from_micros
-from byheart.stores._sqlite_vectors import Embedder, VectorIndex, register
+from byheart.core.item import Scope
+from byheart.core.memory import Problem
+from byheart.stores import _sqlite_erase
+from byheart.stores._sqlite_check import place_problems
+from byheart.stores._sqlite_vectors import Embedder, VectorIndex
 from byheart.stores._sqlite_words import WordIndex
-from byheart.stores._sqlite_writer import Connections
+from byheart.stores._sqlite_writer import SqliteConnections
+from byheart.stores._store import Store
 
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(ReadMethods, LifeMethods, CubeMethods):
+class SqliteStore(Store):
     """A memory in one file: log, items, keyword index and vectors.
 
     A write is on disk when it returns, or it raised. The scope is the handle's: no argument of any
@@ -66,373 +58,19 @@ class SqliteStore(ReadMethods, LifeMethods, CubeMethods):
         create: bool = True,
         background: bool = True,
     ) -> None:
-        self.scope = Scope.parse(scope)
-        if not isinstance(actor, str) or not actor or not actor.isprintable() or actor == "*":
-            raise UsageError(f"actor must be a name, got {actor!r}")
-        if timeout < 0:
-            raise UsageError(f"timeout must not be negative, got {timeout}")
-        self.path, self.actor, self.embedder = Path(path), actor, embedder
-        self._clock, self.background = clock, background
-        self._c = Connections(self.path, timeout=timeout, create=create)
-        self._words, self._vectors = WordIndex(), VectorIndex()
-        self._graph_lock = threading.RLock()
-        self._read_lock = threading.RLock()
-        self._thread: threading.Thread | None = None
-        self._graph_thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._background_error: Exception | None = None
-        self._erasures = -1
-        self._embedded = (0, 0)
-        self._one: int | None = None
-        with self._c.reading() as conn:
-            unfinished = conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone()
-        if unfinished:  # a process was stopped in the middle of an erasure
-            _sqlite_erase.scrub(self, {})
+        self.path = Path(path)
+        super().__init__(
+            str(path), scope, lambda: SqliteConnections(self.path, timeout=timeout, create=create),
+            embedder=embedder, actor=actor, clock=clock, timeout=timeout, background=background,
+        )  # fmt: skip
+        self._words, self._vectors = WordIndex(), VectorIndex(self)
+        self._finish_erasure()
 
-    # ---------------------------------------------------------------- who and when
+    _beyond = _sqlite_erase.BEYOND
 
-    def _now(self) -> int:
-        return time.time_ns() // 1000 if self._clock is None else round(self._clock() * 1e6)
+    def _scrub(self, reached: dict[str, int], vacuum: bool) -> list[str]:
+        reached.update(_sqlite_erase.drop_graphs(self))
+        return _sqlite_erase.scrub(self, reached, vacuum)
 
-    def _scope_ids(self, conn: sqlite3.Connection) -> tuple[int, ...]:
-        """Numbers of the handle's scopes; empty before the first write."""
-        if self._one is not None:
-            return (self._one,)
-        where, values = [], []
-        for name, value in zip(
-            ("tenant", "user", "agent", "session"), self.scope.parts, strict=True
-        ):
-            if value != "*":
-                where.append(f"{name} = ?")
-                values.append(value)
-        ids = conn.execute(
-            f"SELECT id FROM scopes WHERE {' AND '.join(where)} ORDER BY id", values
-        ).fetchall()
-        # inside a write the number may be undone yet, and then become another scope's
-        if ids and not self.scope.open and not self._c.is_writer(conn):
-            self._one = ids[0][0]
-        return tuple(i for (i,) in ids)
-
-    def _in_scope(self, conn: sqlite3.Connection, column: str) -> str:
-        ids = self._scope_ids(conn)
-        return f"{column} IN ({','.join(map(str, ids))})" if ids else "0"
-
-    def _scope_for(self, conn: sqlite3.Connection, scope: Scope | None) -> int:
-        """The number of an item's scope, entered in the log if it is new."""
-        wanted = self.scope if scope is None else scope
-        if not self.scope.covers(wanted):
-            raise UsageError(
-                f"the item is of scope {wanted} and this memory was opened for {self.scope}; "
-                "open it with that scope"
-            )
-        if wanted.open:
-            raise UsageError(f"scope {wanted} names several scopes; say in which one to write")
-        found = conn.execute(
-            "SELECT id FROM scopes WHERE tenant = ? AND user = ? AND agent = ? AND session = ?",
-            wanted.parts,
-        ).fetchone()
-        if found:
-            return int(found[0])
-        (id,) = conn.execute("SELECT coalesce(max(id), 0) + 1 FROM scopes").fetchone()
-        self._append(conn, [Draft("scope", str(id), id, {"id": id}, {"scope": str(wanted)})])
-        return int(id)
-
-    def _append(self, conn: sqlite3.Connection, drafts: list[Draft]) -> list[tuple[int, int]]:
-        return append(conn, drafts, now=self._now(), actor=self.actor)
-
-    def _log(self, action: str, ids: Iterable[str], make: Callable[..., list[Draft]]) -> Receipt:
-        """Write what `make(conn)` drafts, in one transaction."""
-
-        def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
-            return self._append(conn, make(conn))
-
-        return self._receipt(action, ids, self._c.write(job))
-
-    @staticmethod
-    def _receipt(action: str, ids: Iterable[str], done: list[tuple[int, int]]) -> Receipt:
-        if not done:
-            return Receipt(action, tuple(ids), None, None)
-        return Receipt(action, tuple(ids), (done[0][0], done[-1][0]), from_micros(done[-1][1]))
-
-    def _embedder_id(self) -> int:
-        embedder = self.embedder
-        if embedder is None:
-            raise UsageError("this memory has no embedder; open it with one")
-        if not embedder.id:
-            embedder.probe()
-            embedder.id = self._c.write(lambda c: register(c, embedder), durable=False)
-        return embedder.id
-
-    @staticmethod
-    def _erasure_count(conn: sqlite3.Connection) -> int:
-        row = conn.execute("SELECT value FROM meta WHERE key = 'erasures'").fetchone()
-        return row[0] if row else 0
-
-    def _notice_erasures(self, conn: sqlite3.Connection) -> None:
-        """What is kept in this process's memory is forgotten when someone erased or rebuilt."""
-        now = self._erasure_count(conn)
-        if now != self._erasures:
-            self._words.forget()
-            with self._graph_lock:
-                self._vectors.forget()
-            self._erasures = now
-
-    # ---------------------------------------------------------------- writing
-
-    def write(self, items: Iterable[Item], *, draft: bool = False) -> Receipt:
-        """Keep items, all or none; on disk when it returns.
-
-        An id that is there with the same content is left as it is, so a call can be repeated.
-
-        Args:
-            items: Of the handle's scope.
-            draft: Keep them for a cube's branch only: `recall` does not find them before the
-                branch is merged into "main".
-
-        Raises:
-            UsageError: An id is there with other content, an item supersedes (that is
-                `supersede`'s), or it is of another scope.
-        """
-        items = list(items)
-        for item in items:
-            if not isinstance(item, Item):
-                raise UsageError(f"write takes items, got a {type(item).__name__}")
-            if item.supersedes is not None and not draft:
-                raise UsageError(f"item {item.id} supersedes {item.supersedes}; call supersede")
-
-        def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
-            done, scopes = [], {}
-            for item in items:
-                if item.scope not in scopes:
-                    scopes[item.scope] = self._scope_for(conn, item.scope)
-                drafts = self._new(conn, scopes[item.scope], item, draft=draft)
-                done += self._append(conn, drafts) if drafts else []
-            return done
-
-        return self._receipt("write", (i.id for i in items), self._c.write(job))
-
-    def _new(
-        self, conn: sqlite3.Connection, scope: int, item: Item, *, draft: bool = False
-    ) -> list[Draft]:
-        there = conn.execute(
-            "SELECT digest FROM items WHERE scope = ? AND id = ?", (scope, item.id)
-        ).fetchone()
-        if there is not None:
-            if there[0] == item.digest:
-                return []
-            raise UsageError(
-                f"the id {item.id!r} is there with other content; items are superseded, never "
-                "overwritten"
-            )
-        data = data_of(item, **({"draft": True} if draft else {}))
-        return [Draft("write", item.id, scope, data, body_of(item), item.blob)]
-
-    def supersede(self, id: str, item: Item | str) -> Receipt:
-        """Put an item in the place of another from its `valid_from` on (now, if left out).
-
-        The old one stays in the history: valid until then, and known as it was before. To correct
-        what was never true, give the new item the old one's `valid_from`.
-
-        Raises:
-            UnknownName: No such id in this scope.
-            StoreError: It is superseded already.
-            FrozenError: It is frozen.
-        """
-        new = Item(item) if isinstance(item, str) else item
-
-        def make(conn: sqlite3.Connection) -> list[Draft]:
-            row, scope, state = self._find(conn, id)
-            if state in ("Frozen", "Expired"):
-                raise FrozenError(f"item {id} is {state}; it cannot be superseded")
-            self._may_change(conn, id, scope)
-            if not conn.execute(
-                "SELECT 1 FROM spans WHERE row = ? AND known_to = ?", (row, FOREVER)
-            ).fetchone():
-                raise StoreError(
-                    f"item {id} is no longer current; see `show {id}` for what took its place"
-                )
-            if conn.execute(
-                "SELECT 1 FROM items i JOIN spans s ON s.row = i.row AND s.known_to = ?"
-                " WHERE i.scope = ? AND i.supersedes = ?",
-                (FOREVER, scope, id),
-            ).fetchone():
-                raise StoreError(
-                    f"item {id} is superseded already; supersede the item that took its place"
-                )
-            if self._scope_for(conn, new.scope or self._scope_of(conn, scope)) != scope:
-                raise UsageError(f"item {id} is of another scope than the one to replace it")
-            drafts = self._new(conn, scope, new.but(supersedes=id))
-            return [Draft("supersede", d.subject, scope, d.data, d.body, d.blob) for d in drafts]
-
-        return self._log("supersede", [new.id], make)
-
-    def undo(self, what: Receipt | int) -> Receipt:
-        """Take back a write, a supersession or an undo; both stay in the log.
-
-        Args:
-            what: Its receipt, or its number in the log.
-
-        Raises:
-            UnknownName: No such entry in this scope.
-            StoreError: It is of another kind, was undone, or something later builds on it.
-        """
-        if isinstance(what, Receipt):
-            if what.seq is None:
-                raise UsageError("this call changed nothing, so there is nothing to undo")
-            numbers = range(what.seq[1], what.seq[0] - 1, -1)
-        else:
-            numbers = range(int(what), int(what) - 1, -1)
-        ids: list[str] = []
-
-        def make(conn: sqlite3.Connection) -> list[Draft]:
-            ids.clear()
-            return [d for n in numbers for d in self._undo(conn, n, single=len(numbers) == 1)]
-
-        receipt = self._log("undo", [], make)
-        with self._c.reading() as conn:
-            ids = [
-                s
-                for (s,) in conn.execute(
-                    "SELECT subject FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                    receipt.seq or (0, -1),
-                )
-            ]
-        return Receipt("undo", tuple(ids), receipt.seq, receipt.at)
-
-    def _undo(self, conn: sqlite3.Connection, seq: int, *, single: bool) -> list[Draft]:
-        entry = conn.execute(
-            f"SELECT at, scope, kind, subject FROM events WHERE seq = ? AND"
-            f" {self._in_scope(conn, 'scope')}",
-            (seq,),
-        ).fetchone()
-        if entry is None or (entry[2] == "scope" and single):
-            if single:
-                raise UnknownName("entry of the log", str(seq), [])
-            return []
-        at, scope, kind, subject = entry
-        if kind == "scope":
-            return []
-        if kind not in ("write", "supersede", "undo"):
-            raise StoreError(
-                f"entry {seq} is a {kind}; only write, supersede and undo can be undone"
-            )
-        _, _, state = self._find(conn, subject)
-        if state in ("Frozen", "Expired"):
-            raise FrozenError(f"item {subject} is {state}; entry {seq} cannot be undone")
-        self._may_change(conn, subject, scope)
-        column = "known_from" if kind == "undo" else "origin"
-        first, now = conn.execute(
-            f"SELECT coalesce(sum(known_from = ?1), 0), coalesce(sum(known_to = ?2), 0) FROM spans"
-            f" WHERE {column} = ?1 AND row IN (SELECT row FROM items WHERE scope = ?3 AND root ="
-            " (SELECT root FROM items WHERE scope = ?3 AND id = ?4))",
-            (at, FOREVER, scope, subject),
-        ).fetchone()
-        if first != now or seq in undone(conn, scope, subject):
-            raise StoreError(
-                f"entry {seq} was undone, or a later entry builds on it; undo the later one first "
-                f"(see the log of {subject})"
-            )
-        return [Draft("undo", subject, scope, {"at": at, "seq": seq})]
-
-    # ---------------------------------------------------------------- keeping it sound
-
-    def erase(
-        self, selector: Selector | str | Iterable[str], *, versions: bool = True,
-        derived: bool = False, vacuum: bool = True,
-    ) -> Receipt:  # fmt: skip
-        """Remove content for good, from the log, indexes, history and free pages.
-
-        Args:
-            selector: Which items.
-            versions: Also what they superseded and what superseded them.
-            derived: Also items that name them as parents, and so on.
-            vacuum: Rewrite the file. False leaves it to overwriting alone, which is faster.
-
-        Returns:
-            What was reached, and in `beyond` what cannot be.
-        """
-        return _sqlite_erase.erase(
-            self, Selector.of(selector), versions=versions, derived=derived, vacuum=vacuum
-        )
-
-    def check(self, head: str | None = None) -> list[Problem]:
-        """Verify file, chain, digests and everything derived; empty if all is well.
-
-        It goes over the whole file, all scopes; problems name numbers and ids, never content.
-
-        Args:
-            head: The hash that the newest entry had (`head()`), kept elsewhere: then a cut-off end
-                of the log is found too.
-        """
-        return _sqlite_check.check(self, head)
-
-    def head(self) -> tuple[int, str]:
-        """Number and hash of the log's newest entry."""
-        with self._c.reading() as conn:
-            row = conn.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (0, "") if row is None else (row[0], row[1].hex())
-
-    def rebuild(self) -> dict[str, int]:
-        """Make everything derived anew from the log; vectors are embedded again.
-
-        Raises:
-            CorruptStore: The log itself is damaged.
-        """
-        return _sqlite_check.rebuild(self)
-
-    def stats(self) -> dict[str, Any]:
-        """Counts of this scope, and of the file its size and settings."""
-        return _sqlite_check.stats(self)
-
-    def embed(self) -> int:
-        """Embed now what has no vector yet; returns how many items.
-
-        Raises:
-            ModelError: The embedder failed; what was embedded before is kept.
-        """
-        self._embedder_id()
-        error, self._background_error = self._background_error, None
-        if error is not None:
-            raise error
-        return _sqlite_recall.embed(self) or 0
-
-    def note(
-        self, kind: str, subject: str = "", data: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Receipt:  # fmt: skip
-        """Enter something in the log that changes nothing: an export, a rejected proposal.
-
-        Args:
-            kind: ``"export"``, ``"reject"`` or ``"recall"``.
-            subject: What it is about.
-            data: Structure that stays.
-            body: Content that `erase` can take away.
-        """
-        if kind not in ("export", "reject", "recall"):
-            raise UsageError(f"kind must be export, reject or recall, got {kind!r}")
-
-        def make(conn: sqlite3.Connection) -> list[Draft]:
-            scope = self._scope_for(conn, None)
-            return [
-                Draft(
-                    kind, subject or new_id(), scope, dict(data or {}), dict(body) if body else None
-                )
-            ]
-
-        canonical([dict(data or {}), dict(body or {})])
-        return self._log(kind, [subject] if subject else [], make)
-
-    def close(self) -> None:
-        """Stop embedding and close the file."""
-        self._stop.set()
-        for thread in (self._thread, self._graph_thread):
-            if thread is not None:
-                thread.join(timeout=60)
-        save_graph(self)
-        self._c.close()
-
-    def __enter__(self) -> SqliteStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _place_problems(self, conn: Any) -> Iterator[Problem]:
+        return place_problems(self, conn)

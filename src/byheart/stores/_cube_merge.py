@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from byheart.core.memory import Conflict
+from byheart.stores._writer import Conn
 
 __all__ = ["Versions", "merged", "versions_of"]
 
@@ -52,7 +52,7 @@ class Versions:
         return seen
 
 
-def versions_of(conn: sqlite3.Connection, cube: str) -> Versions:
+def versions_of(conn: Conn, cube: str) -> Versions:
     """Read a cube's versions."""
     parents, changes = {}, {}
     for number, parent, merged_, data in conn.execute(

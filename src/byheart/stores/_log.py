@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from typing import Any
 from byheart.core.errors import CorruptStore
 from byheart.core.item import Item, Scope, canonical
 from byheart.core.memory import Event
-from byheart.stores._sqlite_apply import apply
-from byheart.stores._sqlite_schema import FOREVER, NEVER, from_micros, to_micros
+from byheart.stores._apply import apply
+from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
+from byheart.stores._writer import Conn
 
 __all__ = [
     "Draft",
@@ -88,9 +88,7 @@ def entry_hash(
     return hashlib.sha256(before + text.encode()).digest()
 
 
-def append(
-    conn: sqlite3.Connection, drafts: Sequence[Draft], *, now: int, actor: str
-) -> list[tuple[int, int]]:
+def append(conn: Conn, drafts: Sequence[Draft], *, now: int, actor: str) -> list[tuple[int, int]]:
     """Write entries and apply them; within the caller's transaction.
 
     Args:
@@ -153,7 +151,7 @@ def data_of(item: Item, **more: Any) -> dict[str, Any]:
 
 _ITEM = """
 SELECT e.seq, e.at, e.subject, e.data, e.payload, p.salt, p.body,
-       s.tenant, s.user, s.agent, s.session
+       s.tenant, s."user", s.agent, s.session
 FROM events e JOIN scopes s ON s.id = e.scope LEFT JOIN payloads p ON p.seq = e.seq
 """
 
@@ -187,7 +185,7 @@ def item_of(record: Sequence[Any]) -> Item:
     )
 
 
-def load_items(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Item]:
+def load_items(conn: Conn, rows: Sequence[int]) -> dict[int, Item]:
     """Items by their rows."""
     out: dict[int, Item] = {}
     for begin in range(0, len(rows), 500):
@@ -199,7 +197,7 @@ def load_items(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Item]
 
 
 def events(
-    conn: sqlite3.Connection,
+    conn: Conn,
     scopes: str,
     *,
     after: int = 0,
@@ -219,8 +217,8 @@ def events(
             where.append(f"e.{column} = ?")
             values.append(value)
     rows = conn.execute(
-        "SELECT e.seq, e.at, e.kind, e.subject, e.actor, e.data, e.hash, p.body, s.tenant, s.user,"
-        " s.agent, s.session FROM events e JOIN scopes s ON s.id = e.scope"
+        "SELECT e.seq, e.at, e.kind, e.subject, e.actor, e.data, e.hash, p.body, s.tenant,"
+        ' s."user", s.agent, s.session FROM events e JOIN scopes s ON s.id = e.scope'
         f" LEFT JOIN payloads p ON p.seq = e.seq WHERE {' AND '.join(where)}"
         " ORDER BY e.seq LIMIT ?",
         (*values, limit),
@@ -234,7 +232,7 @@ def events(
         )
 
 
-def undone(conn: sqlite3.Connection, scope: int, subject: str) -> set[int]:
+def undone(conn: Conn, scope: int, subject: str) -> set[int]:
     """Entries about an item that were undone, where the undoing was not."""
     out: set[int] = set()
     for seq, data in conn.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ from byheart.core.errors import AccessDenied, FrozenError, UsageError
 from byheart.core.item import Scope
 from byheart.core.lifecycle import check_step
 from byheart.core.memory import Receipt
-from byheart.stores._sqlite_log import Draft
+from byheart.stores._log import Draft
 
 if TYPE_CHECKING:
-    from byheart.stores._sqlite_writer import Connections
+    from byheart.stores._writer import Conn, Connections
 
 __all__ = ["LifeMethods", "may"]
 
@@ -27,18 +26,18 @@ def may(actor: str, what: str, owner: str, access: Mapping[str, Any]) -> bool:
 
 
 class LifeMethods:
-    """The part of `SqliteStore` that is about states and permissions."""
+    """The part of a store that is about states and permissions."""
 
     if TYPE_CHECKING:
         actor: str
         scope: Scope
         _c: Connections
-        _in_scope: Callable[[sqlite3.Connection, str], str]
-        _find: Callable[[sqlite3.Connection, str], tuple[int, int, str]]
+        _in_scope: Callable[[Conn, str], str]
+        _find: Callable[[Conn, str], tuple[int, int, str]]
         _log: Callable[..., Receipt]
         _now: Callable[[], int]
 
-    def _denied(self, conn: sqlite3.Connection) -> list[str]:
+    def _denied(self, conn: Conn) -> list[str]:
         """Cubes of the scope that the caller may not read."""
         return [
             id
@@ -48,18 +47,18 @@ class LifeMethods:
             if not may(self.actor, "read", owner, json.loads(access))
         ]
 
-    def _allowed(self, conn: sqlite3.Connection, items: str) -> str:
+    def _allowed(self, conn: Conn, items: str) -> str:
         """SQL: neither the item nor another version of it is in a cube closed to the caller."""
         denied = self._denied(conn)
         if not denied:
-            return "1"
+            return "TRUE"
         names = ",".join(f"'{c}'" for c in denied)
         return f"{items}.root NOT IN (SELECT root FROM members WHERE cube IN ({names}))"
 
-    def _allowed_event(self, conn: sqlite3.Connection) -> str:
+    def _allowed_event(self, conn: Conn) -> str:
         denied = self._denied(conn)
         if not denied:
-            return "1"
+            return "TRUE"
         names = ",".join(f"'{c}'" for c in denied)
         return (
             f"e.subject NOT IN ({names}) AND"
@@ -67,9 +66,7 @@ class LifeMethods:
             f" WHERE m.cube IN ({names}))"
         )
 
-    def _may_change(
-        self, conn: sqlite3.Connection, id: str, scope: int, *, erasing: bool = False
-    ) -> None:
+    def _may_change(self, conn: Conn, id: str, scope: int, *, erasing: bool = False) -> None:
         """Raise where a cube that holds the item is frozen, or not the caller's to write."""
         for name, state, owner, access in conn.execute(
             "SELECT DISTINCT c.name, c.state, c.owner, c.access FROM members m JOIN cubes c"
@@ -96,7 +93,7 @@ class LifeMethods:
             IllegalTransition: The lifecycle has no such step.
         """
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             _, scope, before = self._find(conn, id)
             check_step(before, to)
             self._may_change(conn, id, scope)
@@ -113,7 +110,7 @@ class LifeMethods:
         """Note that items were used; a first use activates them."""
         ids = list(dict.fromkeys(ids))
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             by_scope: dict[int, list[str]] = {}
             steps = []
             for id in ids:
@@ -137,7 +134,7 @@ class LifeMethods:
             raise UsageError(f"idle must be a time above zero, got {idle}")
         ids: list[str] = []
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             ids.clear()
             out = []
             mine = f"{self._in_scope(conn, 'i.scope')} AND {self._allowed(conn, 'i')}"
@@ -169,7 +166,7 @@ class LifeMethods:
     def link(self, a: str, b: str, label: str = "", weight: float = 1.0) -> Receipt:
         """Link an item to another; a link that is there gets the new weight."""
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             scope = self._same_scope(conn, a, b)
             body = {"label": str(label)} if label else None
             return [Draft("link", a, scope, {"to": b, "weight": float(weight)}, body)]
@@ -179,7 +176,7 @@ class LifeMethods:
     def unlink(self, a: str, b: str, label: str = "") -> Receipt:
         """Take a link away; it stays in the log."""
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             scope = self._same_scope(conn, a, b)
             found = conn.execute(
                 "SELECT 1 FROM links WHERE scope = ? AND a = ? AND b = ? AND label = ?",
@@ -192,7 +189,7 @@ class LifeMethods:
 
         return self._log("unlink", [a, b], make)
 
-    def _same_scope(self, conn: sqlite3.Connection, a: str, b: str) -> int:
+    def _same_scope(self, conn: Conn, a: str, b: str) -> int:
         scopes = {self._find(conn, a)[1], self._find(conn, b)[1]}
         if len(scopes) > 1:
             raise UsageError(f"{a} and {b} are of different scopes; links do not cross them")

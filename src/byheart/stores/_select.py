@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from byheart.core.item import moment
 from byheart.core.memory import Selector
-from byheart.stores._sqlite_log import load_items
-from byheart.stores._sqlite_schema import to_micros
+from byheart.stores._log import load_items
+from byheart.stores._schema import to_micros
 
 if TYPE_CHECKING:
-    from byheart.stores.sqlite import SqliteStore
+    from byheart.stores._store import Store
+    from byheart.stores._writer import Conn
 
 __all__ = ["selected"]
 
 
-def selected(store: SqliteStore, conn: sqlite3.Connection, what: Selector) -> list[int]:
+def selected(store: Store, conn: Conn, what: Selector) -> list[int]:
     """Rows of this scope that fit, history included, in the order of recording.
 
     Raises:
@@ -29,8 +29,9 @@ def selected(store: SqliteStore, conn: sqlite3.Connection, what: Selector) -> li
         where.append(f"i.row IN ({','.join(map(str, rows))})")
     if what.source is not None:
         if what.source.endswith("*"):
-            where.append("substr(i.source, 1, ?) = ?")
-            values += [len(what.source) - 1, what.source[:-1]]
+            sql, more = store._c.begins("i.source", what.source[:-1])
+            where.append(sql)
+            values += more
         else:
             where.append("i.source = ?")
             values.append(what.source)

@@ -1,8 +1,7 @@
-"""The part of `SqliteStore` that reads: by id, by query, by time, and the log."""
+"""The part of a store that reads: by id, by query, by time, and the log."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -12,13 +11,13 @@ from byheart.core.errors import UnknownName, UsageError
 from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Event, Hit, Ranker, Selector
 from byheart.stores import _sqlite_recall
-from byheart.stores._sqlite_log import events, load_items
-from byheart.stores._sqlite_schema import FOREVER, NEVER, from_micros, to_micros
-from byheart.stores._sqlite_select import selected
+from byheart.stores._log import events, load_items
+from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
+from byheart.stores._select import selected
 
 if TYPE_CHECKING:
-    from byheart.stores._sqlite_writer import Connections
-    from byheart.stores.sqlite import SqliteStore
+    from byheart.stores._store import Store
+    from byheart.stores._writer import Conn, Connections
 
 __all__ = ["ReadMethods"]
 
@@ -29,16 +28,16 @@ class ReadMethods:
     if TYPE_CHECKING:
         _c: Connections
         _read_lock: threading.RLock
-        _in_scope: Callable[[sqlite3.Connection, str], str]
-        _allowed: Callable[[sqlite3.Connection, str], str]
-        _allowed_event: Callable[[sqlite3.Connection], str]
+        _in_scope: Callable[[Conn, str], str]
+        _allowed: Callable[[Conn, str], str]
+        _allowed_event: Callable[[Conn], str]
         _cube_rows: Callable[[str], list[int]]
 
     @property
-    def _store(self) -> SqliteStore:
-        return cast("SqliteStore", self)
+    def _store(self) -> Store:
+        return cast("Store", self)
 
-    def _find(self, conn: sqlite3.Connection, id: str) -> tuple[int, int, str]:
+    def _find(self, conn: Conn, id: str) -> tuple[int, int, str]:
         """Row, scope and state of an item of this scope that the caller may see."""
         if not isinstance(id, str):
             raise UsageError(f"an id is text, got {id!r}")
@@ -56,10 +55,10 @@ class ReadMethods:
             raise UnknownName("item", str(id), [i for (i,) in near])
         return found  # type: ignore[no-any-return]
 
-    def _scope_of(self, conn: sqlite3.Connection, scope: int) -> Scope:
+    def _scope_of(self, conn: Conn, scope: int) -> Scope:
         return Scope(
             *conn.execute(
-                "SELECT tenant, user, agent, session FROM scopes WHERE id = ?", (scope,)
+                'SELECT tenant, "user", agent, session FROM scopes WHERE id = ?', (scope,)
             ).fetchone()
         )
 
@@ -171,7 +170,7 @@ class ReadMethods:
             yield from (some[r] for r in rows[begin : begin + 500] if r in some)
 
     def _rows(
-        self, conn: sqlite3.Connection, selector: Selector | None, as_of: Any, known_at: Any,
+        self, conn: Conn, selector: Selector | None, as_of: Any, known_at: Any,
         history: bool,
     ) -> list[int]:  # fmt: skip
         chosen = None if selector is None else selected(self._store, conn, selector)
@@ -267,6 +266,6 @@ class ReadMethods:
         }
 
     @staticmethod
-    def _roots(conn: sqlite3.Connection, rows: list[int]) -> Iterator[tuple[int, str]]:
+    def _roots(conn: Conn, rows: list[int]) -> Iterator[tuple[int, str]]:
         for row in rows:
             yield conn.execute("SELECT row, root FROM items WHERE row = ?", (row,)).fetchone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ from byheart.core.errors import (
 from byheart.core.item import Item, Scope, moment, new_id
 from byheart.core.lifecycle import check_step
 from byheart.core.memory import Conflict, Receipt
-from byheart.stores._sqlite_cube_merge import merged, versions_of
-from byheart.stores._sqlite_cube_read import CubeReadMethods, split_name
-from byheart.stores._sqlite_log import Draft
-from byheart.stores._sqlite_schema import FOREVER, to_micros
+from byheart.stores._cube_merge import merged, versions_of
+from byheart.stores._cube_read import CubeReadMethods, split_name
+from byheart.stores._log import Draft
+from byheart.stores._schema import FOREVER, to_micros
 
 if TYPE_CHECKING:
-    from byheart.stores._sqlite_writer import Connections
+    from byheart.stores._writer import Conn, Connections
 
 __all__ = ["CubeMethods", "access_rules"]
 
@@ -32,22 +31,22 @@ Resolve = Callable[[Conflict], str | None]
 
 
 class CubeMethods(CubeReadMethods):
-    """The part of `SqliteStore` that changes cubes."""
+    """The part of a store that changes cubes."""
 
     if TYPE_CHECKING:
         actor: str
         scope: Scope
         _c: Connections
-        _in_scope: Callable[[sqlite3.Connection, str], str]
-        _allowed: Callable[[sqlite3.Connection, str], str]
-        _find: Callable[[sqlite3.Connection, str], tuple[int, int, str]]
+        _in_scope: Callable[[Conn, str], str]
+        _allowed: Callable[[Conn, str], str]
+        _find: Callable[[Conn, str], tuple[int, int, str]]
         _log: Callable[..., Receipt]
         _append: Callable[..., list[tuple[int, int]]]
         _receipt: Callable[..., Receipt]
         _new: Callable[..., list[Draft]]
         _now: Callable[[], int]
-        _scope_for: Callable[[sqlite3.Connection, Scope | None], int]
-        _scope_of: Callable[[sqlite3.Connection, int], Scope]
+        _scope_for: Callable[[Conn, Scope | None], int]
+        _scope_of: Callable[[Conn, int], Scope]
 
     # ---------------------------------------------------------------- making and changing
 
@@ -77,7 +76,7 @@ class CubeMethods(CubeReadMethods):
         until = moment(expires_at, "expires_at")
         cube, items = id or new_id(), list(items)
 
-        def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
+        def job(conn: Conn) -> list[tuple[int, int]]:
             scope = self._scope_for(conn, None)
             if conn.execute(
                 "SELECT 1 FROM cubes WHERE (scope = ? AND name = ?) OR id = ?", (scope, name, cube)
@@ -92,7 +91,7 @@ class CubeMethods(CubeReadMethods):
         return self._receipt("cube", [cube], self._c.write(job))
 
     def _commit(
-        self, conn: sqlite3.Connection, cube: str, scope: int, branch: str,
+        self, conn: Conn, cube: str, scope: int, branch: str,
         put: Iterable[str | Item], drop: Iterable[str], message: str, *, first: bool = False,
         merged_: int | None = None,
     ) -> list[tuple[int, int]]:  # fmt: skip
@@ -134,7 +133,7 @@ class CubeMethods(CubeReadMethods):
         return done + self._append(conn, [Draft("cube-commit", cube, scope, data, body)])
 
     @staticmethod
-    def _next(conn: sqlite3.Connection, cube: str, branch: str) -> tuple[int, int | None]:
+    def _next(conn: Conn, cube: str, branch: str) -> tuple[int, int | None]:
         (number,) = conn.execute(
             "SELECT coalesce(max(number), 0) + 1 FROM versions WHERE cube = ?", (cube,)
         ).fetchone()
@@ -144,9 +143,7 @@ class CubeMethods(CubeReadMethods):
         return number, parent
 
     @staticmethod
-    def _publish(
-        conn: sqlite3.Connection, scope: int, id: str, old: str | None
-    ) -> list[Any] | None:
+    def _publish(conn: Conn, scope: int, id: str, old: str | None) -> list[Any] | None:
         """What makes a draft current: id, what it replaces, its validity. None if it is already."""
         row, data = conn.execute(
             "SELECT i.row, e.data FROM items i JOIN events e ON e.seq = i.row WHERE i.scope = ?"
@@ -178,7 +175,7 @@ class CubeMethods(CubeReadMethods):
         if not put and not drop:
             raise UsageError("commit changes nothing; name items to put or to drop")
 
-        def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
+        def job(conn: Conn) -> list[tuple[int, int]]:
             id, scope = self._cube(conn, name, "write")
             return self._commit(conn, id, scope, branch, put, drop, message)
 
@@ -190,7 +187,7 @@ class CubeMethods(CubeReadMethods):
         if not new or not new.isprintable() or "@" in new:
             raise UsageError(f"a branch's name must be printable and without @, got {new!r}")
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             id, scope = self._cube(conn, name, "write")
             self._members(conn, id, source)
             number, there = self._next(conn, id, new)
@@ -222,7 +219,7 @@ class CubeMethods(CubeReadMethods):
         if isinstance(resolve, str) and resolve not in ("ours", "theirs"):
             raise UsageError(f'resolve must be "ours", "theirs" or a function, got {resolve!r}')
 
-        def job(conn: sqlite3.Connection) -> list[tuple[int, int]]:
+        def job(conn: Conn) -> list[tuple[int, int]]:
             id, scope = self._cube(conn, name, "write")
             ours = dict(self._members(conn, id, into))
             theirs = dict(self._members(conn, id, source))
@@ -297,7 +294,7 @@ class CubeMethods(CubeReadMethods):
         """Set a cube's access rules, and its owner where one is named."""
         rules = access_rules(access)
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             id, scope = self._cube(conn, name, "share")
             (now,) = conn.execute("SELECT owner FROM cubes WHERE id = ?", (id,)).fetchone()
             if owner is not None and self.actor != now:
@@ -309,7 +306,7 @@ class CubeMethods(CubeReadMethods):
     def transition_cube(self, name: str, to: str, reason: str = "") -> Receipt:
         """Take a cube to another state; "Frozen" refuses every change until it is "Activated"."""
 
-        def make(conn: sqlite3.Connection) -> list[Draft]:
+        def make(conn: Conn) -> list[Draft]:
             id, scope = self._cube(conn, name)
             owner, before = conn.execute(
                 "SELECT owner, state FROM cubes WHERE id = ?", (id,)

@@ -7,13 +7,13 @@ entry that erased it comes later and takes the rest away.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from byheart.core.errors import CorruptStore
 from byheart.core.item import Scope, canonical
-from byheart.stores._sqlite_schema import FOREVER
+from byheart.stores._schema import FOREVER
+from byheart.stores._writer import Conn
 
 __all__ = ["apply"]
 
@@ -21,7 +21,7 @@ Body = Mapping[str, Any] | None
 
 
 def apply(
-    conn: sqlite3.Connection,
+    conn: Conn,
     seq: int,
     at: int,
     scope: int,
@@ -43,13 +43,13 @@ _QUIET = ("export", "reject", "recall")
 """Kinds that only stand in the log."""
 
 
-def _row(conn: sqlite3.Connection, scope: int, id: str) -> int | None:
+def _row(conn: Conn, scope: int, id: str) -> int | None:
     found = conn.execute("SELECT row FROM items WHERE scope = ? AND id = ?", (scope, id)).fetchone()
     return found[0] if found else None
 
 
 def _write(
-    conn: sqlite3.Connection,
+    conn: Conn,
     seq: int,
     at: int,
     scope: int,
@@ -88,9 +88,7 @@ def _write(
         _open(conn, seq, old_row, data.get("from", at), data.get("to", FOREVER), at)
 
 
-def _open(
-    conn: sqlite3.Connection, row: int, old: int | None, begin: int, end: int, at: int
-) -> None:
+def _open(conn: Conn, row: int, old: int | None, begin: int, end: int, at: int) -> None:
     """Item `row` holds from begin to end; of what it supersedes the rest of the time is left."""
     if old is not None:
         spans = conn.execute(
@@ -107,9 +105,7 @@ def _open(
     _span(conn, row, at, begin, end)
 
 
-def _span(
-    conn: sqlite3.Connection, row: int, at: int, first: int, last: int, origin: int | None = None
-) -> None:
+def _span(conn: Conn, row: int, at: int, first: int, last: int, origin: int | None = None) -> None:
     conn.execute(
         "INSERT INTO spans VALUES(?,?,?,?,?,?)",
         (row, at, first, last, FOREVER, at if origin is None else origin),
@@ -117,7 +113,7 @@ def _span(
 
 
 def _undo(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     """What that entry opened is closed, what it closed is opened: recorded times are unique."""
@@ -142,7 +138,7 @@ def _undo(
 
 
 def _scope(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     parts = Scope.parse(body["scope"]).parts if body else ("erased", str(scope), "", "")
@@ -150,7 +146,7 @@ def _scope(
 
 
 def _state(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     conn.execute(
@@ -160,7 +156,7 @@ def _state(
 
 
 def _use(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     for id in data["ids"]:
@@ -171,7 +167,7 @@ def _use(
 
 
 def _erase(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     for id in data["ids"]:
@@ -189,18 +185,18 @@ def _erase(
 
 
 def _link(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     conn.execute(
-        "INSERT INTO links VALUES(?,?,?,?,?,?) ON CONFLICT DO UPDATE SET weight = excluded.weight,"
+        "INSERT INTO links VALUES(?,?,?,?,?,?) ON CONFLICT (scope, a, b, label) DO UPDATE SET weight = excluded.weight,"
         " seq = excluded.seq",
         (scope, subject, data["to"], (body or {}).get("label", ""), data["weight"], seq),
     )
 
 
 def _unlink(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     conn.execute(
@@ -210,7 +206,7 @@ def _unlink(
 
 
 def _cube(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     told = body or {"name": subject, "owner": "", "access": {}}
@@ -224,7 +220,7 @@ def _cube(
 
 
 def _cube_access(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     if body:
@@ -235,14 +231,14 @@ def _cube_access(
 
 
 def _cube_state(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     conn.execute("UPDATE cubes SET state = ? WHERE id = ?", (data["to"], subject))
 
 
 def _cube_commit(
-    conn: sqlite3.Connection, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
+    conn: Conn, seq: int, at: int, scope: int, subject: str, data: Mapping[str, Any],
     body: Body,
 ) -> None:  # fmt: skip
     branch, number, parent = data["branch"], data["number"], data.get("parent")
@@ -263,7 +259,9 @@ def _cube_commit(
         )
     for root, item in data.get("put", ()):
         conn.execute(
-            "INSERT OR REPLACE INTO members VALUES(?,?,?,?)", (subject, branch, root, item)
+            "INSERT INTO members VALUES(?,?,?,?) ON CONFLICT (cube, branch, root)"
+            " DO UPDATE SET item = excluded.item",
+            (subject, branch, root, item),
         )
     for item, old, first, last in data.get("publish", ()):
         row = _row(conn, scope, item)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from byheart.core.cube import Cube, CubeVersion
 from byheart.core.errors import AccessDenied, FrozenError, UnknownName, UsageError
 from byheart.core.item import Item, Scope
-from byheart.stores._sqlite_cube_merge import versions_of
-from byheart.stores._sqlite_life import may
-from byheart.stores._sqlite_log import load_items, unpack
-from byheart.stores._sqlite_schema import FOREVER, from_micros
+from byheart.stores._cube_merge import versions_of
+from byheart.stores._life import may
+from byheart.stores._log import load_items, unpack
+from byheart.stores._schema import FOREVER, from_micros
 
 if TYPE_CHECKING:
     from byheart.stores._sqlite_recall import Moment
-    from byheart.stores._sqlite_writer import Connections
+    from byheart.stores._writer import Conn, Connections
 
 __all__ = ["CubeReadMethods", "split_name"]
 
@@ -31,17 +30,17 @@ def split_name(cube: str) -> tuple[str, str]:
 
 
 class CubeReadMethods:
-    """The part of `SqliteStore` that reads cubes."""
+    """The part of a store that reads cubes."""
 
     if TYPE_CHECKING:
         actor: str
         _c: Connections
-        _in_scope: Callable[[sqlite3.Connection, str], str]
-        _allowed: Callable[[sqlite3.Connection, str], str]
+        _in_scope: Callable[[Conn, str], str]
+        _allowed: Callable[[Conn, str], str]
         _now: Callable[[], int]
-        _scope_of: Callable[[sqlite3.Connection, int], Scope]
+        _scope_of: Callable[[Conn, int], Scope]
 
-    def _cube(self, conn: sqlite3.Connection, name: str, need: str = "read") -> tuple[str, int]:
+    def _cube(self, conn: Conn, name: str, need: str = "read") -> tuple[str, int]:
         """Id and scope of a cube that the caller may read, write or share.
 
         Raises:
@@ -91,7 +90,7 @@ class CubeReadMethods:
         with self._c.reading() as conn:
             return self._told(conn, self._cube(conn, name)[0])
 
-    def _told(self, conn: sqlite3.Connection, id: str) -> Cube:
+    def _told(self, conn: Conn, id: str) -> Cube:
         scope, name, owner, state, expires, access = conn.execute(
             "SELECT scope, name, owner, state, expires, access FROM cubes WHERE id = ?", (id,)
         ).fetchone()
@@ -113,7 +112,7 @@ class CubeReadMethods:
         )  # fmt: skip
 
     @staticmethod
-    def _members(conn: sqlite3.Connection, cube: str, branch: str) -> list[tuple[str, str]]:
+    def _members(conn: Conn, cube: str, branch: str) -> list[tuple[str, str]]:
         if not conn.execute(
             "SELECT 1 FROM versions WHERE cube = ? AND branch = ?", (cube, branch)
         ).fetchone():
@@ -134,7 +133,7 @@ class CubeReadMethods:
             else:
                 ids = sorted(versions_of(conn, id).contents(version).values())
             rows = self._item_rows(conn, scope, ids)
-            marks = ",".join(map(str, rows))
+            marks = ",".join(map(str, rows)) or "NULL"
             seen = f"i.row IN ({marks}) AND {self._allowed(conn, 'i')}"
             kept = {r for (r,) in conn.execute(f"SELECT i.row FROM items i WHERE {seen}")}
             rows = [r for r in rows if r in kept]
@@ -142,7 +141,7 @@ class CubeReadMethods:
         return [items[r] for r in rows if r in items]
 
     @staticmethod
-    def _item_rows(conn: sqlite3.Connection, scope: int, ids: Sequence[str]) -> list[int]:
+    def _item_rows(conn: Conn, scope: int, ids: Sequence[str]) -> list[int]:
         rows = []
         for id in ids:
             found = conn.execute(
@@ -159,12 +158,12 @@ class CubeReadMethods:
             return self._item_rows(conn, scope, [i for _, i in self._members(conn, id, branch)])
 
     def _members_visible(
-        self, conn: sqlite3.Connection, when: Moment, rows: Sequence[int], kinds: Iterable[str]
+        self, conn: Conn, when: Moment, rows: Sequence[int], kinds: Iterable[str]
     ) -> dict[int, tuple[int, int, str]]:
         """Of a cube's rows those that did not expire; superseded ones are the version's still."""
         wanted = [kinds] if isinstance(kinds, str) else list(kinds)
         out = {}
-        marks = ",".join(map(str, map(int, rows)))
+        marks = ",".join(map(str, map(int, rows))) or "NULL"
         for row, kind, state, expires, at, data in conn.execute(
             "SELECT i.row, i.kind, i.state, i.expires, e.at, e.data FROM items i JOIN events e"
             f" ON e.seq = i.row WHERE i.row IN ({marks}) AND {self._in_scope(conn, 'i.scope')}"

@@ -1,0 +1,249 @@
+"""What a ranker is given: candidates with neighbours and vectors, and statistics of the whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from byheart.core.item import Item
+from byheart.core.memory import Candidate, Candidates, Corpus, Hit
+from byheart.stores._log import load_items
+from byheart.stores._schema import from_micros
+
+if TYPE_CHECKING:
+    from byheart.stores._store import Store
+    from byheart.stores._writer import Conn
+
+__all__ = ["Days", "Kept", "Span", "candidates", "everything", "hit", "said_then"]
+
+Span = tuple[int, int, str]
+"""Valid from, valid to, state."""
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_DAY = 86_400_000_000
+_SAMPLE = 128
+
+
+class Kept:
+    """Items and vectors that were read lately, so that ranking does not read them each time.
+
+    It holds nothing that was erased: a store empties it whenever anybody erased something.
+
+    Args:
+        most: Items, and as many arrays of vectors.
+        longest: Characters of a content, and numbers of an array, above which it is not kept.
+    """
+
+    def __init__(self, most: int = 8192, longest: int = 4000) -> None:
+        self.most, self.longest = most, longest
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._items: dict[int, Item] = {}
+        self._vectors: dict[int, np.ndarray] = {}
+        self._embedder = 0
+
+    def items(self, conn: Conn, rows: Sequence[int]) -> dict[int, Item]:
+        """Items by their rows."""
+        with self._lock:
+            out = {r: self._items[r] for r in rows if r in self._items}
+        fresh = load_items(conn, [r for r in rows if r not in out])
+        small = {
+            r: i for r, i in fresh.items() if len(i.content) <= self.longest and i.blob is None
+        }
+        with self._lock:
+            _add(self._items, small, self.most)
+        return out | fresh
+
+    def vectors(
+        self, rows: Sequence[int], embedder: int, read: Callable[[list[int]], dict[int, np.ndarray]]
+    ) -> dict[int, np.ndarray]:
+        """`[P, D]` vectors of rows that have them under an embedder."""
+        with self._lock:
+            if embedder != self._embedder:
+                self._vectors, self._embedder = {}, embedder
+            out = {r: self._vectors[r] for r in rows if r in self._vectors}
+        fresh = read([r for r in rows if r not in out])
+        small = {r: v for r, v in fresh.items() if v.size <= self.longest}
+        with self._lock:
+            if embedder == self._embedder:
+                _add(self._vectors, small, self.most)
+        return out | fresh
+
+
+def _add(kept: dict[int, Any], fresh: dict[int, Any], most: int) -> None:
+    kept.update(fresh)
+    for row in list(kept)[: max(0, len(kept) - most)]:
+        del kept[row]
+
+
+class Days:
+    """The day on which each item of a handle's scopes was said, read when a time is asked for."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """After an erasure, or for other scopes: begin anew."""
+        self._rows, self._days = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._of: tuple[int, ...] = ()
+
+    def all(self, conn: Conn, scopes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and the ordinals of their days, `[N]` each, in the order of recording."""
+        if scopes != self._of:
+            self.forget()
+            self._of = scopes
+        last = int(self._rows[-1]) if len(self._rows) else 0
+        fresh = conn.execute(
+            "SELECT i.row, min(s.valid_from) FROM items i JOIN spans s ON s.row = i.row"
+            f" WHERE i.scope IN ({','.join(map(str, scopes))}) AND i.row > ?"
+            " GROUP BY i.row ORDER BY i.row",
+            (last,),
+        ).fetchall()
+        if fresh:
+            table = np.array(fresh, np.int64)
+            self._rows = np.concatenate([self._rows, table[:, 0]])
+            self._days = np.concatenate([self._days, _EPOCH + table[:, 1] // _DAY])
+        return self._rows, self._days
+
+
+def said_then(
+    store: Store,
+    conn: Conn,
+    scopes: tuple[int, ...],
+    spans: Iterable[tuple[date, date]],
+    by_words: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of what was said within spans of days, with their scores by words (0 where none)."""
+    rows, days = store._days.all(conn, scopes)
+    met = np.zeros(len(rows), bool)
+    for first, last in spans:
+        met |= (days >= first.toordinal()) & (days <= last.toordinal())
+    rows = rows[met]
+    scores = np.zeros(len(rows))
+    if len(by_words[0]) and len(rows):
+        at = np.minimum(np.searchsorted(by_words[0], rows), len(by_words[0]) - 1)
+        there = by_words[0][at] == rows
+        scores[there] = by_words[1][at[there]]
+    return rows, scores
+
+
+def everything(
+    conn: Conn, scopes: tuple[int, ...], most: int, members: Sequence[int] | None
+) -> list[int] | None:
+    """All rows of the scopes, or of a cube's version; None if there are more than `most`."""
+    if members is not None:
+        return list(members) if len(members) <= most else None
+    rows = conn.execute(
+        f"SELECT row FROM items WHERE scope IN ({','.join(map(str, scopes))}) LIMIT ?",
+        (most + 1,),
+    ).fetchall()
+    return [r for (r,) in rows] if len(rows) <= most else None
+
+
+def hit(item: Item, span: Span, score: float, words: float, meaning: float | None) -> Hit:
+    """An item with the validity that it has at the time asked for."""
+    at = {"valid_from": from_micros(span[0]), "valid_to": from_micros(span[1])}
+    if any(getattr(item, name) != value for name, value in at.items()):
+        item = item.but(**at)
+    return Hit(item, score, span[2], words, meaning)
+
+
+def candidates(
+    store: Store,
+    conn: Conn,
+    pool: dict[int, Span],
+    near: dict[int, Span],
+    words: dict[int, float],
+    meaning: dict[int, float],
+    runs: dict[int, int],
+    vectors: dict[int, np.ndarray],
+) -> list[Candidate]:
+    """Candidates in the order of recording."""
+    spans = pool | near
+    items = store._kept.items(conn, list(spans))
+    out = []
+    for row in sorted(items):
+        told = hit(items[row], spans[row], 0.0, words.get(row, 0.0), meaning.get(row))
+        out.append(
+            Candidate(
+                told.item, 0.0, told.state, told.words, told.meaning,
+                row, row in pool, runs.get(row), vectors.get(row),
+            )
+        )  # fmt: skip
+    return out
+
+
+def neighbours(
+    conn: Conn,
+    rows: Sequence[int],
+    reach: int,
+    seen: Callable[[Sequence[int]], dict[int, Span]],
+    whole: bool,
+    around: Sequence[int],
+) -> tuple[dict[int, Span], dict[int, int]]:
+    """Neighbours of some rows in their threads, and which of all stand side by side.
+
+    Args:
+        conn: To read by.
+        rows: The candidates.
+        reach: Neighbours on either side.
+        seen: Which rows may be seen.
+        whole: Whether `rows` is all that may be seen: then nothing is missing between two of them.
+        around: Those of `rows` whose neighbours are fetched.
+
+    Returns:
+        The neighbours that are not among `rows`; and for every row with a thread the number of its
+        run, as `Candidate.run`.
+    """
+    threads = _threads(conn, rows)
+    if whole:
+        labels: dict[tuple[int, str], int] = {}
+        return {}, {r: labels.setdefault(t, len(labels)) for r, t in threads.items()}
+    chains = []
+    for row in around:
+        if reach < 1 or row not in threads:
+            continue
+        sides = []
+        for sign, order in (("<", "DESC"), (">", "ASC")):
+            found = conn.execute(
+                f"SELECT row FROM items WHERE scope = ? AND thread = ? AND row {sign} ?"
+                f" ORDER BY row {order} LIMIT ?",
+                (*threads[row], row, reach),
+            ).fetchall()
+            sides.append([r for (r,) in found])
+        chains.append([*reversed(sides[0]), row, *sides[1]])
+    have = set(rows)
+    near = seen(sorted({r for chain in chains for r in chain} - have))
+    threads |= {r: threads[c[0]] for c in chains for r in c if c[0] in threads and r in near}
+    for chain in chains:
+        mine = next(r for r in chain if r in have)
+        threads |= {r: threads[mine] for r in chain if r in near}
+    follows: dict[int, int] = {}
+    for chain in chains:
+        there = [r for r in chain if r in have or r in near]
+        follows |= dict(zip(there, there[1:], strict=False))
+    runs, run = {}, 0
+    before: int | None = None
+    for row in sorted(threads, key=lambda r: (threads[r], r)):
+        if before is None or follows.get(before) != row:
+            run += 1
+        runs[row], before = run, row
+    return near, runs
+
+
+def _threads(conn: Conn, rows: Sequence[int]) -> dict[int, tuple[int, str]]:
+    out: dict[int, tuple[int, str]] = {}
+    for begin in range(0, len(rows), 1000):
+        marks = ",".join(map(str, map(int, rows[begin : begin + 1000])))
+        for row, scope, thread in conn.execute(
+            f"SELECT row, scope, thread FROM items WHERE row IN ({marks}) AND thread IS NOT NULL"
+        ).fetchall():
+            out[row] = (scope, thread)
+    return out
