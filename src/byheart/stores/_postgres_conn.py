@@ -1,0 +1,289 @@
+"""A connection to PostgreSQL that speaks as the stores do; its address and its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from byheart.core.errors import (
+    CorruptStore,
+    OutputError,
+    StoreBusy,
+    StoreError,
+    UsageError,
+    need,
+)
+
+__all__ = ["Address", "PgConnection", "is_address", "lost", "told"]
+
+_PARTS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\?(\d*)""")
+_HIDDEN = "postgresql://USER@HOST:PORT/DATABASE"
+
+
+def is_address(place: object) -> bool:
+    """Whether a memory's place names a PostgreSQL server.
+
+    >>> is_address("postgresql://ana@db.example/memory"), is_address("home.db")
+    (True, False)
+    """
+    return isinstance(place, str) and place.startswith(("postgresql:", "postgres:"))
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is. The password is in `conninfo` alone, which is never shown.
+
+    Args:
+        conninfo: For libpq.
+        name: For people: user, host, port, database and schema.
+        schema: Where the tables lie.
+        password: To be struck out of whatever the server says.
+    """
+
+    conninfo: str = field(repr=False)
+    name: str
+    schema: str
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, url: str, schema: str | None = None) -> Address:
+        """From ``postgresql://user@host:port/database?schema=name``.
+
+        Raises:
+            UsageError: It cannot be read. What it says is not repeated: a password may be in it.
+        """
+        wrong = (
+            f"the address of the database cannot be read; write {_HIDDEN}, signs such as @ : / in "
+            "names as %40 %3A %2F. A password is better kept in ~/.pgpass or PGPASSWORD"
+        )
+        if not is_address(url) or "://" not in url:
+            raise UsageError(wrong)
+        psycopg = need("psycopg", "postgres")
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises where it is no number
+            query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=False))
+            named = query.pop("schema", None)
+            if "@" in (parts.netloc.rpartition("@")[0]):
+                raise ValueError("an @ that is not escaped")
+            bare = urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
+            told = psycopg.conninfo.conninfo_to_dict(bare)
+        except (ValueError, psycopg.Error):
+            raise UsageError(wrong) from None
+        if named is not None and schema is not None and named != schema:
+            raise UsageError(f"the address names the schema {named!r} and schema= is {schema!r}")
+        where = schema or named or "byheart"
+        if not where.isprintable() or len(where.encode()) > 63 or where.startswith("pg_"):
+            raise UsageError(
+                f"a schema's name is 1 to 63 printable characters and does not begin with pg_, got "
+                f"{where!r}"
+            )
+        user, host = told.get("user"), told.get("host", "")
+        name = "postgresql://" + (f"{user}@" if user else "")
+        name += "" if str(host).startswith("/") else str(host)
+        name += f":{told['port']}" if "port" in told else ""
+        name += f"/{told.get('dbname', user or '')}"
+        name += "" if where == "byheart" else f"?schema={where}"
+        return cls(bare, name, where, str(told.get("password") or ""))
+
+    def clean(self, text: object) -> str:
+        """What a server or libpq said, in one line, without the password."""
+        said = " ".join(str(text).split())
+        return said.replace(self.password, "***") if self.password else said
+
+
+@lru_cache(maxsize=4096)
+def _translated(sql: str) -> str:
+    """``?`` and ``?1`` as ``$1``; what is in quotes stays.
+
+    >>> _translated("SELECT '?' WHERE a = ? AND b = ?")
+    "SELECT '?' WHERE a = $1 AND b = $2"
+    >>> _translated("a = ?2 OR b = ?1")
+    'a = $2 OR b = $1'
+    """
+    count = itertools.count(1)
+
+    def one(found: re.Match[str]) -> str:
+        if not found[0].startswith("?"):
+            return found[0]
+        return f"${found[1] or next(count)}"
+
+    return _PARTS.sub(one, sql)
+
+
+def _escape(text: str) -> str:
+    """PostgreSQL's text holds no NUL: U+0000 is kept as U+0001 U+0001, U+0001 as U+0001 U+0002.
+
+    Different texts stay different and in their order; and what begins with another still does.
+    """
+    if "\0" in text or "\1" in text:
+        return text.replace("\1", "\1\2").replace("\0", "\1\1")
+    return text
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in text else text
+
+
+class PgConnection:
+    """What the stores need of a connection, over psycopg's; see `byheart.stores._writer.Conn`.
+
+    Args:
+        address: Where.
+        timeout: Seconds to wait for the server, and for locks once it is there.
+    """
+
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        psycopg = need("psycopg", "postgres")
+        given = psycopg.conninfo.conninfo_to_dict(address.conninfo)
+        defaults = {
+            "connect_timeout": max(2, min(round(timeout), 30)),
+            "tcp_user_timeout": max(2000, round(timeout * 1000)),
+            "application_name": "byheart",
+        }
+        more = {k: v for k, v in defaults.items() if k not in given}
+        self.raw: Any = psycopg.connect(
+            address.conninfo, autocommit=True, client_encoding="utf8", **more
+        )
+        self._numbers = itertools.count()
+        self.notices: list[str] = []
+        self.raw.add_notice_handler(
+            lambda d: self.notices.append(address.clean(d.message_primary or ""))
+        )
+        _adapt(self.raw)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; False on a connection that was lost."""
+        return self.raw.info.transaction_status.name in ("ACTIVE", "INTRANS", "INERROR")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is up, as far as is known without asking."""
+        return not self.raw.closed
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
+        """Run a statement; the rows are here when it returns."""
+        import psycopg
+
+        cursor = psycopg.RawCursor(self.raw)
+        return cursor.execute(_translated(sql), tuple(values) or None)
+
+    def executemany(self, sql: str, values: Any, /) -> Any:
+        """Run a statement for each of several values, all sent at once."""
+        import psycopg
+
+        several = [tuple(v) for v in values]
+        if several:
+            psycopg.RawCursor(self.raw).executemany(_translated(sql), several)
+
+    def script(self, sql: str) -> list[Any]:
+        """Run several statements without values in one message; rows of the last."""
+        import psycopg
+
+        cursor = psycopg.RawCursor(self.raw)
+        cursor.execute(sql)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description else []
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """Rows in pieces of 1,000, for more than fit in memory; within a transaction."""
+        import psycopg
+
+        with psycopg.RawServerCursor(self.raw, f"byheart_{next(self._numbers)}") as cursor:
+            cursor.itersize = 1000
+            cursor.execute(_translated(sql), tuple(values) or None)
+            yield from cursor
+
+    def close(self) -> None:
+        """Close it."""
+        self.raw.close()
+
+
+def _adapt(raw: Any) -> None:
+    """Whole numbers as bigint, text as text with NUL escaped; so that statements have one type."""
+    from psycopg.types.numeric import Int8Dumper
+    from psycopg.types.string import StrDumper, TextLoader
+
+    class Text(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(_escape(obj))
+
+    class Loader(TextLoader):
+        def load(self, data: Any) -> Any:
+            return _unescape(str(super().load(data)))
+
+    class Whole(Int8Dumper):
+        def upgrade(self, obj: int, format: Any) -> Whole:
+            return self
+
+        def get_key(self, obj: int, format: Any) -> type:
+            return self.cls
+
+    raw.adapters.register_dumper(str, Text)
+    raw.adapters.register_dumper(int, Whole)
+    raw.adapters.register_loader("text", Loader)
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error of psycopg's means that the connection is gone."""
+    state = getattr(error, "sqlstate", None) or ""
+    name = type(error).__name__
+    return name in ("OperationalError", "InterfaceError", "AdminShutdown", "CrashShutdown") and (
+        state == "" or state[:2] == "08" or state.startswith("57P")
+    )
+
+
+_SAYS: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
+    (("53100",), OutputError,
+     "the server's disk is full ({said}); nothing of this call was written. Free some space and "
+     "call again"),
+    (("53300",), StoreError,
+     "the server takes no more connections ({said}); close some, or raise its max_connections"),
+    (("53",), StoreBusy, "the server is short of resources ({said}); call again"),
+    (("55P03", "57014"), StoreBusy,
+     "other processes hold the memory, or the server took too long ({said}); nothing was written. "
+     "Call again, or open it with a longer timeout="),
+    (("40001", "40P01"), StoreBusy,
+     "another process was in the way ({said}); nothing was written. Call again"),
+    (("42501",), StoreError,
+     "the role lacks a right ({said}); grant it, or open the memory with the role that owns it"),
+    (("25006",), StoreError,
+     "the database is read-only ({said}), perhaps a replica; open the memory on the primary"),
+    (("42P01", "42703", "42704", "3F000", "42883"), CorruptStore,
+     "a part of the memory is not there ({said}); run `byheart memory check`, or go back to a "
+     "backup"),
+    (("XX", "58"), CorruptStore,
+     "the server found damage ({said}); see its log and go back to a backup or an export"),
+    (("54",), StoreError, "a limit of the server was met ({said}); split the item"),
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def told(address: Address) -> Iterator[None]:
+    """PostgreSQL's errors as ours: which database, what it said, what to do; no password."""
+    psycopg = need("psycopg", "postgres")
+    try:
+        yield
+    except psycopg.Error as error:
+        said = address.clean(getattr(error.diag, "message_primary", None) or error)
+        if lost(error):
+            raise StoreError(
+                f"{address.name}: no connection ({said}); nothing that was not confirmed was "
+                "written. Check address, role and that the server is up, then call again"
+            ) from error
+        state = error.sqlstate or ""
+        for states, kind, text in _SAYS:
+            if state.startswith(states):
+                raise kind(f"{address.name}: {text.format(said=said)}") from error
+        raise StoreError(
+            f"{address.name}: {said} ({state or type(error).__name__}); nothing of this call was "
+            "written"
+        ) from error
