@@ -24,8 +24,12 @@ __all__ = [
 ]  # fmt: skip
 
 Db = Annotated[
-    Path | None,
-    typer.Option("--db", envvar="BYHEART_DB", help="The file (~/.byheart/memory.db)."),
+    str | None,
+    typer.Option(
+        "--db",
+        envvar="BYHEART_DB",
+        help="The file (~/.byheart/memory.db), or postgresql://user@host/database.",
+    ),
 ]
 ScopeName = Annotated[
     str | None,
@@ -50,12 +54,15 @@ Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value; m
 
 
 def open_memory(
-    db: Path | None, scope: str | None, *, create: bool, encoder: str | None = None
+    db: str | None, scope: str | None, *, create: bool, encoder: str | None = None
 ) -> Memory:
     from byheart.core.errors import OutputError
     from byheart.memory import Memory
+    from byheart.stores.places import is_address
 
-    path = db or Path.home() / ".byheart" / "memory.db"
+    if db is not None and is_address(db):
+        return Memory(db, scope, create=create, encoder=encoder, actor="cli")
+    path = Path(db) if db else Path.home() / ".byheart" / "memory.db"
     if create and db is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
