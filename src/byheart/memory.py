@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,14 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from byheart.core.errors import DataError, MissingExtra, OutputError, UnknownName, UsageError
+from byheart.core.errors import DataError, OutputError, UnknownName, UsageError
 from byheart.core.item import Item, Scope
 from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
 from byheart.core.prompt import prompt_text
-from byheart.stores._sqlite_vectors import Embedder
+from byheart.encoders import make_embedder
 from byheart.stores.chat import chat_items
 from byheart.stores.exchange import export_lines, import_lines
-from byheart.stores.sqlite import SqliteStore
+from byheart.stores.places import open_store
 
 __all__ = ["Memory", "Recall", "make_embedder"]
 
@@ -36,18 +35,22 @@ class Recall(list[Hit]):
 
 
 class Memory:
-    """A memory of one scope in one file.
+    """A memory of one scope, in one file or in a PostgreSQL database.
 
     Args:
-        path: The file; made if it is not there.
+        path: The file, made if it is not there; or ``postgresql://user@host/database``, see
+            `byheart.stores.PostgresStore`.
         scope: Whose: ``"tenant/user/agent/session"``, ``"user=ana"``, a mapping or a `Scope`. No
             call reaches items of another.
         encoder: None for keywords alone; ``"minilm"`` (all-MiniLM-L6-v2, local); ``"st:NAME"``
-            (sentence-transformers); or a function from texts to ``[N, D]`` numbers, whose attributes
-            `name` and `version` (if it has them) say whose vectors they are.
-        ranker: Ranks the candidates of `recall`; see `byheart.core.memory.Ranker`.
+            (sentence-transformers); ``"endpoint:URL#MODEL"`` (OpenAI-compatible); or a function
+            from texts to ``[N, D]`` numbers, whose attributes `name` and `version` (if it has them)
+            say whose vectors they are. See `byheart.encoders.make_embedder`.
+        ranker: None or ``"notes"``: words, meaning, neighbours, speakers and times
+            (`byheart.notes.ranker.NoteRanker`); ``"plain"``: the mean of min-max scaled BM25 and
+            cosine; or a function, see `byheart.core.memory.Ranker`.
         actor: Who calls.
-        create: False raises where there is no file.
+        create: False raises where there is no memory.
         timeout: Seconds to wait for other processes.
         clock: Seconds since 1970; tests give their own.
 
@@ -68,19 +71,19 @@ class Memory:
         scope: Scope | str | Mapping[str, str] | None = None,
         *,
         encoder: str | Callable[[list[str]], Any] | None = None,
-        ranker: Ranker | None = None,
+        ranker: Ranker | str | None = None,
         actor: str = "local",
         create: bool = True,
         timeout: float = 60.0,
         clock: Callable[[], float] | None = None,
     ) -> None:
+        self.ranker = _ranker(ranker)
         embedder = make_embedder(encoder)
-        passages = getattr(ranker, "passages", None)
+        passages = getattr(self.ranker, "passages", None)
         if embedder is not None and passages is not None:
             embedder.passages = passages
             embedder.version += f"/{getattr(passages, '__name__', 'passages')}"
-        self.ranker = ranker
-        self.store = SqliteStore(
+        self.store = open_store(
             path, scope, embedder=embedder, actor=actor, create=create, timeout=timeout, clock=clock
         )
 
@@ -236,7 +239,7 @@ class Memory:
         theirs = {i.id: i.digest for i in to.store.cube_items(name)}
         if mine != theirs:
             raise OutputError(f"the cube {name!r} did not arrive whole; it stays here as it was")
-        self.store.note("export", body={"to": f"{to.store.path} ({to.scope})", "cube": name})
+        self.store.note("export", body={"to": f"{to.store.place} ({to.scope})", "cube": name})
         self.store.transition_cube(name, "Archived", f"moved to {to.scope}")
         return receipt
 
@@ -280,38 +283,19 @@ def _item(what: Any, fields: Mapping[str, Any]) -> Item:
     raise UsageError(f"an item is text, an Item or a mapping, got {type(what).__name__}")
 
 
-def make_embedder(encoder: str | Callable[[list[str]], Any] | None) -> Embedder | None:
-    """What `Memory(encoder=...)` means.
-
-    Raises:
-        UnknownName: No such encoder.
-        MissingExtra: Its package is not installed.
-    """
-    if encoder is None:
+def _ranker(ranker: Ranker | str | None) -> Ranker | None:
+    """What `Memory(ranker=...)` means; None is the store's own."""
+    if ranker == "plain":
         return None
-    if isinstance(encoder, Embedder):
-        return encoder
-    if isinstance(encoder, str):
-        if encoder == "minilm":
-            from byheart.notes.search_encoder import MiniLM
+    if ranker is None or ranker == "notes":
+        from byheart.notes.ranker import NoteRanker
 
-            model = MiniLM()
-            return Embedder(model, model.name)
-        if encoder.startswith("st:") and len(encoder) > 3:
-            if importlib.util.find_spec("sentence_transformers") is None:
-                raise MissingExtra(
-                    f"the encoder {encoder!r} needs sentence-transformers; "
-                    "type: pip install sentence-transformers"
-                )
-            module = importlib.import_module("sentence_transformers")
-            transformer = module.SentenceTransformer(encoder[3:])
-            return Embedder(lambda texts: transformer.encode(texts), encoder)
-        raise UnknownName("encoder", encoder, ["minilm", "st:NAME"])
-    if not callable(encoder):
-        raise UsageError(f"encoder must be a name or a function, got {type(encoder).__name__}")
-    default = getattr(encoder, "__qualname__", type(encoder).__qualname__)
-    name = str(getattr(encoder, "name", None) or default)
-    return Embedder(encoder, name, str(getattr(encoder, "version", "") or ""))
+        return NoteRanker()
+    if isinstance(ranker, str):
+        raise UnknownName("ranker", ranker, ["notes", "plain"])
+    if not callable(ranker):
+        raise UsageError(f"ranker must be a name or a function, got {type(ranker).__name__}")
+    return ranker
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> int:

@@ -183,9 +183,9 @@ def test_scores_are_bm25(tmp_path_factory, notes, query):
 
 
 def test_words_of_many_scripts():
-    assert tokens("Straße STRASSE") == ["strasse", "strasse"]
+    assert tokens("Straße STRASSE") == ["strass", "strass"]
     assert tokens("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
-    assert tokens("don't re-do it_all") == ["don", "t", "re", "do", "it_all"]
+    assert tokens("don't re-do it_all") == ["don", "t", "re", "do", "it_al"]
     assert tokens("\0\u200b\ud7ff") == tokens("")
 
 
@@ -216,7 +216,7 @@ def test_a_query_reads_no_posting_of_another_scope(tmp_path):
 def test_hybrid_is_the_mean_of_min_max_scaled_scores(tmp_path):
     notes = ["the cat sat", "zzz zz z", "cats and dogs", "a house", "sat nav"]
     encoder = Letters()
-    with Memory(tmp_path / "m.db", encoder=encoder) as memory:
+    with Memory(tmp_path / "m.db", encoder=encoder, ranker="plain") as memory:
         ids = memory.write(notes).ids
         hits = memory.recall("cat", 5)
     rows = np.array(encoder(notes))
@@ -240,12 +240,13 @@ def test_vectors_of_different_models_are_never_compared(tmp_path):
     with Memory(path, encoder=other) as memory:
         hits = memory.recall("cat", 3)
         assert other.calls >= 22  # probe, notes, query: all made by the other
-        assert memory.stats()["vectors"] == {"letters 1": 20, "other 1": 20}
+        both = {"letters 1/sentences": 20, "other 1/sentences": 20}
+        assert memory.stats()["vectors"] == both
         assert max(h.meaning for h in hits) <= 1.0001
     changed = Letters(shift=9)  # the same name and version, another model
     with Memory(path, encoder=changed) as memory:
         memory.recall("cat", 3)
-        assert memory.stats()["vectors"] == {"letters 1": 20, "other 1": 20, "letters 1~2": 20}
+        assert memory.stats()["vectors"] == {**both, "letters 1/sentences~2": 20}
     back = Letters()
     with Memory(path, encoder=back) as memory:
         memory.recall("cat", 3)

@@ -10,17 +10,23 @@ A further row is a function and a line::
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from byheart.core.errors import UsageError, need
-from byheart.notes._locomo_data import Conversation
-from byheart.notes.search import Encoder, Note, NoteSearch
+from byheart.notes._locomo_data import Conversation, Turn
+from byheart.notes.search import Encoder, Note
 from byheart.notes.time_expressions import parse_moment
 
-__all__ = ["METHODS", "Method", "Ranker", "as_notes", "method"]
+__all__ = ["METHODS", "Method", "Ranker", "as_notes", "in_memory", "method"]
 
 Ranker = Callable[[str], list[int]]
 """A question to positions of turns, best first."""
@@ -75,7 +81,9 @@ _Scorer = Callable[[str], np.ndarray]
 def _bm25(documents: list[str]) -> _Scorer:
     """bm25s: Lucene's form, k1 1.5, b 0.75, English stop words, Snowball."""
     bm25s = need("bm25s", "memory")
-    snowball = need("Stemmer", "memory").Stemmer("english")
+    import Stemmer
+
+    snowball = Stemmer.Stemmer("english")
     how = {"stopwords": "en", "stemmer": snowball, "show_progress": False, "return_ids": False}
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     index.index(bm25s.tokenize(documents, **how), show_progress=False)
@@ -138,20 +146,57 @@ def as_notes(conversation: Conversation) -> list[Note]:
     ]
 
 
+def in_memory(
+    conversation: Conversation, encode: Encoder | None, path: str | Path, **options: Any
+) -> Ranker:
+    """The turns written as chats, a thread a session, and recalled: what a user of it gets."""
+    from byheart.memory import Memory  # the one room above: what is judged is the facade
+
+    memory = Memory(path, encoder=encode, **options)
+    at: dict[str, int] = {}
+    for session, group in groupby(enumerate(conversation.turns), key=lambda p: p[1].session):
+        turns = list(group)
+        messages = [_message(t) for _, t in turns]
+        name = f"{conversation.name}:{session}"
+        receipt = memory.write_chat(messages, source=name, thread=name)
+        at |= dict(zip(receipt.ids, (i for i, _ in turns), strict=True))
+    if encode is not None:
+        memory.embed()
+
+    def found(question: str) -> list[int]:
+        return [at[hit.item.id] for hit in memory.recall(question, 20)]
+
+    weakref.finalize(found, memory.close)
+    return found
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    said = parse_moment(turn.stamp)
+    picture = [{"type": "image", "caption": turn.caption}] if turn.caption else []
+    return {
+        "role": "user",
+        "name": turn.speaker,
+        "content": [{"type": "text", "text": turn.text}, *picture],
+        "time": None if said is None else said.isoformat(),
+    }
+
+
 def _ours(conversation: Conversation, encode: Encoder | None) -> Ranker:
-    search = NoteSearch(as_notes(conversation), encode=encode)
-    return lambda question: [int(m.note.id) for m in search.search(question, 20)]  # type: ignore[call-overload]
+    folder = Path(tempfile.mkdtemp(prefix="byheart-locomo-"))
+    found = in_memory(conversation, encode, folder / "memory.db")
+    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    return found
 
 
 _register_verbatim(date=False)
 _register_verbatim(date=True)
 
 
-@method("byheart-words", "byheart without an encoder")
+@method("byheart-words", "byheart.Memory without an encoder")
 def _ours_words(conversation: Conversation, encode: Encoder | None) -> Ranker:
     return _ours(conversation, None)
 
 
-@method("byheart", "byheart's default", embeds=True)
+@method("byheart", "byheart.Memory as it is", embeds=True)
 def _ours_all(conversation: Conversation, encode: Encoder | None) -> Ranker:
     return _ours(conversation, encode)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from byheart.core.item import Item
-from byheart.core.memory import Candidate, Candidates, Corpus, Hit
+from byheart.core.memory import Candidate, Hit
 from byheart.stores._log import load_items
 from byheart.stores._schema import from_micros
 
@@ -18,14 +18,30 @@ if TYPE_CHECKING:
     from byheart.stores._store import Store
     from byheart.stores._writer import Conn
 
-__all__ = ["Days", "Kept", "Span", "candidates", "everything", "hit", "said_then"]
+__all__ = [
+    "SAMPLE",
+    "Days",
+    "Kept",
+    "Span",
+    "candidates",
+    "everything",
+    "hit",
+    "nearest_passage",
+    "neighbours",
+    "said_then",
+]
 
 Span = tuple[int, int, str]
 """Valid from, valid to, state."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY = 86_400_000_000
-_SAMPLE = 128
+SAMPLE = 128
+"""So many items tell how near to a query the items of the whole are."""
+
+
+Read = Callable[["Conn", int, Sequence[int]], dict[int, np.ndarray]]
+"""Reads the vectors of rows under an embedder."""
 
 
 class Kept:
@@ -40,7 +56,6 @@ class Kept:
 
     def __init__(self, most: int = 8192, longest: int = 4000) -> None:
         self.most, self.longest = most, longest
-        self._lock = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
@@ -48,33 +63,40 @@ class Kept:
         self._items: dict[int, Item] = {}
         self._vectors: dict[int, np.ndarray] = {}
         self._embedder = 0
+        self._sample: tuple[tuple[int, ...], np.ndarray] | None = None
 
     def items(self, conn: Conn, rows: Sequence[int]) -> dict[int, Item]:
         """Items by their rows."""
-        with self._lock:
-            out = {r: self._items[r] for r in rows if r in self._items}
+        out = {r: self._items[r] for r in rows if r in self._items}
         fresh = load_items(conn, [r for r in rows if r not in out])
-        small = {
-            r: i for r, i in fresh.items() if len(i.content) <= self.longest and i.blob is None
-        }
-        with self._lock:
-            _add(self._items, small, self.most)
+        _add(
+            self._items,
+            {r: i for r, i in fresh.items() if len(i.content) <= self.longest and i.blob is None},
+            self.most,
+        )
         return out | fresh
 
     def vectors(
-        self, rows: Sequence[int], embedder: int, read: Callable[[list[int]], dict[int, np.ndarray]]
+        self, conn: Conn, read: Read, embedder: int, rows: Sequence[int]
     ) -> dict[int, np.ndarray]:
         """`[P, D]` vectors of rows that have them under an embedder."""
-        with self._lock:
-            if embedder != self._embedder:
-                self._vectors, self._embedder = {}, embedder
-            out = {r: self._vectors[r] for r in rows if r in self._vectors}
-        fresh = read([r for r in rows if r not in out])
-        small = {r: v for r, v in fresh.items() if v.size <= self.longest}
-        with self._lock:
-            if embedder == self._embedder:
-                _add(self._vectors, small, self.most)
+        if embedder != self._embedder:
+            self._vectors, self._sample, self._embedder = {}, None, embedder
+        out = {r: self._vectors[r] for r in rows if r in self._vectors}
+        fresh = read(conn, embedder, [r for r in rows if r not in out])
+        _add(self._vectors, {r: v for r, v in fresh.items() if v.size <= self.longest}, self.most)
         return out | fresh
+
+    def sample(
+        self, conn: Conn, read: Read, embedder: int, rows: Sequence[int]
+    ) -> np.ndarray | None:
+        """`[S, D]` one mean vector of each of some rows, which are read once."""
+        if self._sample is None or self._sample[0] != tuple(rows):
+            found = self.vectors(conn, read, embedder, rows)
+            if not found:
+                return None
+            self._sample = tuple(rows), np.stack([v[0] for v in found.values()])
+        return self._sample[1]
 
 
 def _add(kept: dict[int, Any], fresh: dict[int, Any], most: int) -> None:
@@ -155,6 +177,16 @@ def hit(item: Item, span: Span, score: float, words: float, meaning: float | Non
     return Hit(item, score, span[2], words, meaning)
 
 
+def nearest_passage(vectors: Mapping[int, np.ndarray], query: np.ndarray) -> dict[int, float]:
+    """Cosine of each row's nearest passage."""
+    if not vectors:
+        return {}
+    counts = np.array([len(v) for v in vectors.values()], np.int64)
+    near = np.concatenate(list(vectors.values())) @ query
+    starts = np.cumsum(counts) - counts
+    return dict(zip(vectors, np.maximum.reduceat(near, starts).tolist(), strict=True))
+
+
 def candidates(
     store: Store,
     conn: Conn,
@@ -206,35 +238,31 @@ def neighbours(
     if whole:
         labels: dict[tuple[int, str], int] = {}
         return {}, {r: labels.setdefault(t, len(labels)) for r, t in threads.items()}
-    chains = []
-    for row in around:
-        if reach < 1 or row not in threads:
-            continue
-        sides = []
-        for sign, order in (("<", "DESC"), (">", "ASC")):
-            found = conn.execute(
-                f"SELECT row FROM items WHERE scope = ? AND thread = ? AND row {sign} ?"
-                f" ORDER BY row {order} LIMIT ?",
-                (*threads[row], row, reach),
-            ).fetchall()
-            sides.append([r for (r,) in found])
-        chains.append([*reversed(sides[0]), row, *sides[1]])
-    have = set(rows)
-    near = seen(sorted({r for chain in chains for r in chain} - have))
-    threads |= {r: threads[c[0]] for c in chains for r in c if c[0] in threads and r in near}
-    for chain in chains:
-        mine = next(r for r in chain if r in have)
-        threads |= {r: threads[mine] for r in chain if r in near}
+    have, chains = set(rows), []
+    for row in around if reach > 0 else ():
+        if row in threads:
+            sides = [
+                conn.execute(
+                    f"SELECT row FROM items WHERE scope = ? AND thread = ? AND row {sign} ?"
+                    f" ORDER BY row {order} LIMIT ?",
+                    (*threads[row], row, reach),
+                ).fetchall()
+                for sign, order in (("<", "DESC"), (">", "ASC"))
+            ]
+            chain = [*(r for (r,) in reversed(sides[0])), row, *(r for (r,) in sides[1])]
+            chains.append((threads[row], chain))
+    near = seen(sorted({r for _, chain in chains for r in chain} - have))
     follows: dict[int, int] = {}
-    for chain in chains:
+    for thread, chain in chains:
         there = [r for r in chain if r in have or r in near]
-        follows |= dict(zip(there, there[1:], strict=False))
-    runs, run = {}, 0
+        threads |= dict.fromkeys(there, thread)
+        follows |= dict(pairwise(there))
+    runs: dict[int, int] = {}
     before: int | None = None
     for row in sorted(threads, key=lambda r: (threads[r], r)):
-        if before is None or follows.get(before) != row:
-            run += 1
-        runs[row], before = run, row
+        new = before is None or follows.get(before) != row
+        runs[row] = len(runs) + 1 if new else runs[before]  # type: ignore[index]
+        before = row
     return near, runs
 
 

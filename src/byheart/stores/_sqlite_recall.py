@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,17 @@ import numpy as np
 
 from byheart.core.errors import UsageError
 from byheart.core.item import KINDS, moment
-from byheart.core.memory import Candidate, Hit, Ranker
-from byheart.stores._log import load_items
+from byheart.core.memory import Candidate, Candidates, Hit, Ranker
+from byheart.stores._candidates import (
+    SAMPLE,
+    Span,
+    candidates,
+    everything,
+    hit,
+    nearest_passage,
+    neighbours,
+    said_then,
+)
 from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
 from byheart.stores._sqlite_vectors import embed_batch, missing, register
 
@@ -230,45 +239,72 @@ def recall(
         scopes = store._scope_ids(conn)
         if not scopes:
             return []
-        store._notice_erasures(conn)
+        if store._notice_erasures(conn) and hasattr(ranker, "forget"):
+            ranker.forget()
         when = times(store, conn, as_of, known_at)
+
+        def seen(rows: Sequence[int]) -> dict[int, Span]:
+            return _visible_rows(store, conn, when, rows, kinds, archived, members)
+
         depth = max(DEPTH, 4 * k)
         by_words = store._words.scores(conn, scopes, query)
         embedder = None if vector is None else store._embedder_id()
-        pool = _seen_among(store, conn, when, by_words, depth, kinds, archived, members)
-        if embedder is not None and vector is not None:
-            store._vectors.prepare(conn, embedder, scopes)
-            pool.update(_nearest(store, conn, when, vector, depth, kinds, archived, members))
+        all_rows = everything(conn, scopes, getattr(ranker, "whole", 0), members)
+        if all_rows is not None:
+            pool = seen(all_rows)
+        else:
+            pool = _seen_among(by_words, depth, seen, members)
+            if embedder is not None and vector is not None:
+                store._vectors.prepare(conn, embedder, scopes)
+                pool.update(_nearest(store, conn, vector, depth, seen, members))
+            if hasattr(ranker, "times") and (spans := ranker.times(query, from_micros(when.valid))):
+                then = said_then(store, conn, scopes, spans, by_words)
+                pool.update(_seen_among(then, depth, seen, members))
         if not pool:
             return []
         words = _those(by_words, pool)
-        meaning = (
-            {} if embedder is None else store._vectors.cosines(conn, embedder, list(pool), vector)
-        )  # type: ignore[arg-type]
+        rows = sorted(pool)
+        vectors: dict[int, np.ndarray] = {}
+        if embedder is None or vector is None:
+            meaning: dict[int, float] = {}
+        elif getattr(ranker, "vectors", False):
+            vectors = store._kept.vectors(conn, store._vectors.passages, embedder, rows)
+            meaning = nearest_passage(vectors, vector)
+        else:
+            meaning = store._vectors.cosines(conn, embedder, rows, vector)
+        scores = _fused(
+            np.array([words.get(r, 0.0) for r in rows]),
+            np.array([meaning.get(r, np.nan) for r in rows]),
+        )
+        top = np.argsort(-scores, kind="stable")
         if ranker is None:  # only what is handed out is read
-            rows = sorted(pool)
-            scores = _fused(
-                np.array([words.get(r, 0.0) for r in rows]),
-                np.array([meaning.get(r, np.nan) for r in rows]),
-            )
-            top = np.argsort(-scores, kind="stable")[:k]
-            pool = {rows[i]: pool[rows[i]] for i in top}
-        near = _neighbours(store, conn, when, list(pool), getattr(ranker, "reach", 0))
-        items = load_items(conn, [*pool, *near])
-        if ranker is None:
+            best = [rows[i] for i in top[:k]]
+            items = store._kept.items(conn, best)
             return [
-                _hit(items[rows[i]], pool[rows[i]], float(scores[i]), words, meaning, rows[i])
-                for i in top
-                if rows[i] in items
+                hit(items[r], pool[r], float(scores[i]), words.get(r, 0.0), meaning.get(r))
+                for r, i in zip(best, top[:k], strict=True)
+                if r in items
             ]
-        candidates = [
-            Candidate(
-                **vars(_hit(items[row], span, 0.0, words, meaning, row)), order=row, found=found
-            )
-            for group, found in ((pool, True), (near, False))
-            for row, span in group.items()
-        ]
-    return _chosen(ranker, query, sorted(candidates, key=lambda c: c.order), k)
+        around = [rows[i] for i in top[: getattr(ranker, "around", len(rows))]]
+        whole = all_rows is not None
+        near, runs = neighbours(conn, rows, getattr(ranker, "reach", 0), seen, whole, around)
+        if vectors and near:
+            more = store._kept.vectors(conn, store._vectors.passages, embedder or 0, list(near))
+            vectors |= more
+        told = Candidates(
+            candidates(store, conn, pool, near, words, meaning, runs, vectors),
+            vector=vector,
+            asked=from_micros(when.valid),
+        )
+        if not whole:
+            share = len(runs) / max(len(pool) + len(near), 1)
+            told.corpus = store._words.corpus(getattr(ranker, "reach", 0), share)
+            told.days = lambda: store._days.all(conn, scopes)[1]
+            if vectors:
+                told.sample = store._kept.sample(
+                    conn, store._vectors.passages, embedder or 0, store._words.some(SAMPLE)
+                )
+        return _chosen(ranker, query, told, k)
 
 
 def _those(found: tuple[np.ndarray, np.ndarray], wanted: Iterable[int]) -> dict[int, float]:
@@ -282,14 +318,7 @@ def _those(found: tuple[np.ndarray, np.ndarray], wanted: Iterable[int]) -> dict[
     return dict(zip(some[there].tolist(), scores[at[there]].tolist(), strict=True))
 
 
-def _hit(
-    item: Any, span: tuple[int, int, str], score: float, words: Any, meaning: Any, row: int
-) -> Hit:
-    at = {"valid_from": from_micros(span[0]), "valid_to": from_micros(span[1])}
-    return Hit(item.but(**at), score, span[2], words.get(row, 0.0), meaning.get(row))
-
-
-def _chosen(ranker: Ranker, query: str, candidates: list[Candidate], k: int) -> list[Hit]:
+def _chosen(ranker: Ranker, query: str, candidates: Candidates, k: int) -> list[Hit]:
     """What a ranker chose; it cannot bring in what it was not given."""
     hits = list(ranker(query, candidates, k))
     ids = {c.item.id for c in candidates}
@@ -305,25 +334,27 @@ def _chosen(ranker: Ranker, query: str, candidates: list[Candidate], k: int) -> 
 
 
 def _seen_among(
-    store: Store, conn: Conn, when: Moment, found: tuple[np.ndarray, np.ndarray],
-    n: int, kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
-) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+    found: tuple[np.ndarray, np.ndarray],
+    n: int,
+    seen: Callable[[Sequence[int]], dict[int, Span]],
+    members: Sequence[int] | None,
+) -> dict[int, Span]:
     """The n best of the rows found that may be seen; goes on down the list until it has them."""
     rows, scores = found
     if members is not None:
         mine = np.isin(rows, np.array(members, np.int64))
         rows, scores = rows[mine], scores[mine]
-    out: dict[int, tuple[int, int, str]] = {}
+    out: dict[int, Span] = {}
     step, begin, order = 2 * n, 0, _best_first(rows, scores, 2 * n)
     while begin < len(rows):
         if begin >= len(order):  # too many of the best may not be seen: now all are needed in order
             order = _best_first(rows, scores, len(rows))
-        piece = order[begin : begin + step]
+        piece = order[begin : begin + step].tolist()
         begin += step
-        seen = _visible_rows(store, conn, when, piece.tolist(), kinds, archived, members)
-        for row in piece.tolist():
-            if row in seen and len(out) < n:
-                out[row] = seen[row]
+        may = seen(piece)
+        for row in piece:
+            if row in may and len(out) < n:
+                out[row] = may[row]
         if len(out) >= n:
             break
     return out
@@ -341,46 +372,28 @@ def _best_first(rows: np.ndarray, scores: np.ndarray, n: int) -> np.ndarray:
 def _visible_rows(
     store: Store, conn: Conn, when: Moment, rows: Sequence[int],
     kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
-) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+) -> dict[int, Span]:  # fmt: skip
     if members is not None:  # a cube's version holds whatever was superseded since
         return store._members_visible(conn, when, rows, kinds)
     return {r: (a, b, s) for r, a, b, s in visible(store, conn, when, rows=rows, kinds=kinds, archived=archived)}  # fmt: skip
 
 
 def _nearest(
-    store: Store, conn: Conn, when: Moment, vector: np.ndarray, n: int,
-    kinds: Iterable[str], archived: bool, members: Sequence[int] | None,
-) -> dict[int, tuple[int, int, str]]:  # fmt: skip
+    store: Store,
+    conn: Conn,
+    vector: np.ndarray,
+    n: int,
+    seen: Callable[[Sequence[int]], dict[int, Span]],
+    members: Sequence[int] | None,
+) -> dict[int, Span]:
     """The n nearest that may be seen; asks for more while too many of them may not."""
     wide = n if members is None else 16 * n
     while True:
         found = store._vectors.nearest(conn, vector, wide)
-        out = _seen_among(store, conn, when, found, n, kinds, archived, members)
+        out = _seen_among(found, n, seen, members)
         if len(out) >= n or len(found[0]) < wide or wide >= len(store._vectors):
             return out
         wide *= 4
-
-
-def _neighbours(
-    store: Store, conn: Conn, when: Moment, rows: Sequence[int], reach: int
-) -> dict[int, tuple[int, int, str]]:
-    """Rows up to `reach` places before and after in the same thread."""
-    if reach < 1 or not rows:
-        return {}
-    near: set[int] = set()
-    for row in rows:
-        for sign, order in (("<", "DESC"), (">", "ASC")):
-            near |= {
-                r
-                for (r,) in conn.execute(
-                    f"SELECT n.row FROM items n JOIN items i ON n.scope = i.scope AND"
-                    f" n.thread = i.thread WHERE i.row = ? AND n.row {sign} i.row"
-                    f" ORDER BY n.row {order} LIMIT ?",
-                    (row, reach),
-                )
-            }
-    rest = sorted(near - set(rows))
-    return {r: (a, b, s) for r, a, b, s in visible(store, conn, when, rows=rest)}
 
 
 def registered(conn: Conn, store: Store) -> int:

@@ -220,6 +220,11 @@ class VectorIndex:
         return cosines(conn, embedder, rows, query)
 
     @staticmethod
+    def passages(conn: Conn, embedder: int, rows: Sequence[int]) -> dict[int, np.ndarray]:
+        """`[P, D]` vectors of each item's passages, for rows that have them."""
+        return passages(conn, embedder, rows)
+
+    @staticmethod
     def drop(conn: Conn, row: int) -> int:
         """Take an item out; how many vectors."""
         return conn.execute("DELETE FROM vectors WHERE row = ?", (row,)).rowcount
@@ -327,6 +332,21 @@ def best(rows: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.n
     _, first = np.unique(rows[order], return_index=True)
     keep_ = order[np.sort(first)][:n]
     return rows[keep_], scores[keep_]
+
+
+def passages(conn: Conn, embedder: int, rows: Sequence[int]) -> dict[int, np.ndarray]:
+    """`[P, D]` vectors of each item's passages, for rows that have them."""
+    out: dict[int, np.ndarray] = {}
+    if not rows:
+        return out
+    (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
+    for begin in range(0, len(rows), 500):
+        marks = ",".join(map(str, map(int, rows[begin : begin + 500])))
+        for row, data in conn.execute(
+            f"SELECT row, data FROM vectors WHERE embedder = ? AND row IN ({marks})", (embedder,)
+        ):
+            out[row] = np.frombuffer(data, np.float32).reshape(-1, d)
+    return out
 
 
 def cosines(conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray) -> dict[int, float]:

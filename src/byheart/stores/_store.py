@@ -11,6 +11,7 @@ from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
 from byheart.core.item import Item, Scope, canonical, new_id
 from byheart.core.memory import Problem, Receipt, Selector
 from byheart.stores import _check, _erase, _sqlite_recall
+from byheart.stores._candidates import Days, Kept
 from byheart.stores._cubes import CubeMethods
 from byheart.stores._life import LifeMethods
 from byheart.stores._log import Draft, append, body_of, data_of, undone
@@ -71,6 +72,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         self._background_error: Exception | None = None
         self._erasures = -1
         self._embedded = (0, 0)
+        self._kept, self._days = Kept(), Days()
         self._one: int | None = None
 
     def _finish_erasure(self) -> None:
@@ -165,15 +167,19 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
     @staticmethod
     def _erasure_count(conn: Conn) -> int:
         row = conn.execute("SELECT value FROM meta WHERE key = 'erasures'").fetchone()
-        return row[0] if row else 0
+        return int(row[0]) if row else 0
 
-    def _notice_erasures(self, conn: Conn) -> None:
+    def _notice_erasures(self, conn: Conn) -> bool:
         """What is kept in this process's memory is forgotten when someone erased or rebuilt."""
         now = self._erasure_count(conn)
-        if now != self._erasures:
+        changed = now != self._erasures
+        if changed:
             self._words.forget()
             self._vectors.forget()
+            self._kept.forget()
+            self._days.forget()
             self._erasures = now
+        return changed
 
     # ---------------------------------------------------------------- writing
 

@@ -1,23 +1,16 @@
-"""Text to words, the same for what is written and what is asked; standard library only."""
+"""Text to the tokens of the keyword index, the same for what is written and what is asked."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-__all__ = ["STOP", "query_terms", "tokens"]
+from byheart.core.words import STOP_WORDS, fold, stemmer
 
-_STOP = """
-a about am an and are as at be been but by can could did do does for from had has have he her him
-his how i if in into is it its me my of on or our she so than that the their them then there they
-this to us was we were what when where which who whom whose why will with would you your
-"""
-STOP = frozenset(_STOP.split())
-"""English words that say little; left out of a query that has others."""
+__all__ = ["counted", "query_terms", "tokens"]
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 64
-_LATIN_MARKS = dict.fromkeys(range(0x300, 0x370))
 _SINGLE = re.compile("[\u2e80-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -41,35 +34,35 @@ _separate = _Separate()
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case words without Latin accents and English plural endings.
+    """Stems of the lower-case words without Latin accents (Snowball, English).
 
     Chinese and Japanese characters, and symbols such as emoji, are words of their own.
 
     >>> tokens("Crème brûlées for 2 cities")
-    ['creme', 'brulee', 'for', '2', 'city']
+    ['creme', 'brule', 'for', '2', 'citi']
     >>> tokens("東京🗼")
     ['東', '京', '🗼']
     """
-    if text.isascii():
-        found = _WORD.findall(text.lower())
-    else:
-        folded = unicodedata.normalize("NFKD", text).casefold().translate(_LATIN_MARKS)
-        found = unicodedata.normalize("NFC", folded).translate(_separate).split()
-    return [_singular(w[:_LONGEST]) for w in found]
+    stem = stemmer()
+    return [stem(w) for w in _split(text)]
 
 
-def _singular(word: str) -> str:
-    """Harman's S-stemmer (1991): the plural endings of English and nothing else."""
-    if len(word) < 4 or word[-1] != "s" or not word.isascii():
-        return word
-    if word.endswith("ies") and word[-4] not in "ea":
-        return word[:-3] + "y"
-    if word.endswith("es") and word[-3] not in "aeo":
-        return word[:-1]
-    return word[:-1] if word[-2] not in "us" else word
+def counted(text: str) -> tuple[list[str], int]:
+    """The tokens, and how many are no small change: the length that BM25 divides by."""
+    found, stem = _split(text), stemmer()
+    return [stem(w) for w in found], sum(w not in STOP_WORDS for w in found)
+
+
+def _split(text: str) -> list[str]:
+    folded = fold(text)
+    found = _WORD.findall(folded) if text.isascii() else folded.translate(_separate).split()
+    return [w[:_LONGEST] for w in found]
 
 
 def query_terms(query: str) -> list[str]:
     """The words to look for, once each; stop words only where there is nothing else."""
-    found = list(dict.fromkeys(tokens(query)))
-    return [w for w in found if w not in STOP] or found
+    found = _split(query)
+    stem = stemmer()
+    return list(dict.fromkeys(stem(w) for w in found if w not in STOP_WORDS)) or list(
+        dict.fromkeys(map(stem, found))
+    )

@@ -24,8 +24,9 @@ def chat_items(
 
     Args:
         conversation: ``[{"role": ..., "content": ...}, ...]``, or ``{"messages": [...]}``. Content
-            is text, or a list of parts of which the text ones are taken (others are counted in
-            ``labels["attached"]``). ``name`` becomes the speaker; ``time``, ``timestamp`` or
+            is text, or a list of parts of which the text ones are taken (of others the types are
+            kept in ``labels["attached"]``, and a ``caption`` or ``alt`` in ``labels["captions"]``,
+            by which they are found). ``name`` becomes the speaker; ``time``, ``timestamp`` or
             ``created_at`` becomes `valid_from`.
         source: Where it comes from.
         thread: Notes of one thread are neighbours; `source` if left out.
@@ -57,7 +58,7 @@ def _items(messages: Sequence[Any], source: str, thread: str, where: str) -> Ite
         role = message.get("role")
         if not isinstance(role, str) or not role:
             raise DataError(f"{place}: it has no role (user, assistant, system, tool)")
-        text, attached = _text(message.get("content"), place)
+        text, attached, captions = _text(message.get("content"), place)
         if not text and not attached:
             if message.get("tool_calls") or message.get("function_call"):
                 continue  # a call without words says nothing to remember
@@ -65,6 +66,8 @@ def _items(messages: Sequence[Any], source: str, thread: str, where: str) -> Ite
         labels: dict[str, Any] = {"role": role, "thread": thread, "turn": number}
         if attached:
             labels["attached"] = attached
+        if captions:
+            labels["captions"] = captions
         name = message.get("name")
         if name is not None and not isinstance(name, str):
             raise DataError(f"{place}: name must be text, got {name!r}")
@@ -86,14 +89,14 @@ def _items(messages: Sequence[Any], source: str, thread: str, where: str) -> Ite
             raise DataError(f"{place}: {error}") from error
 
 
-def _text(content: Any, place: str) -> tuple[str, list[str]]:
+def _text(content: Any, place: str) -> tuple[str, list[str], list[str]]:
     if content is None:
-        return "", []
+        return "", [], []
     if isinstance(content, str):
-        return content, []
+        return content, [], []
     if not isinstance(content, list):
         raise DataError(f"{place}: content must be text or a list of parts, got {content!r:.60}")
-    texts, attached = [], []
+    texts, attached, captions = [], [], []
     for part in content:
         if isinstance(part, str):
             texts.append(part)
@@ -101,6 +104,9 @@ def _text(content: Any, place: str) -> tuple[str, list[str]]:
             texts.append(part["text"])
         elif isinstance(part, Mapping):
             attached.append(str(part.get("type", "unknown")))
+            told = part.get("caption") or part.get("alt")
+            if isinstance(told, str) and told.strip():
+                captions.append(told.strip())
         else:
             raise DataError(f"{place}: a part of content is an object or text, got {part!r:.60}")
-    return "\n".join(texts), attached
+    return "\n".join(texts), attached, captions

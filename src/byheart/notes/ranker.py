@@ -1,0 +1,209 @@
+"""Ranks a memory's items as `NoteSearch` ranks notes; what `byheart.Memory.recall` uses by default.
+
+A small scope is ranked whole. Of a large one the store hands over candidates (the best by words and
+by meaning, what was said at a time that the query names, and neighbours) with the statistics of
+the whole, so that a candidate scores about what it would score among all:
+
+- words weigh by the number of items that have them in the whole, neighbours' words included;
+- the least score by words is 0, since some item has none of them;
+- the least cosine is taken from a sample of the whole, carried on to its size as if normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from byheart.core.item import Item
+from byheart.core.memory import Candidate, Candidates, Corpus, Hit
+from byheart.core.spoken import spoken
+from byheart.core.words import stemmer, words
+from byheart.notes.search import NoteSearch, Weights
+from byheart.notes.search_note import Note, Parsed, parse
+from byheart.notes.time_expressions import find_times
+from byheart.notes.time_rules import month_name
+
+__all__ = ["NoteRanker", "note_of", "sentences"]
+
+LONGEST = 50_000
+"""Characters of an item that are ranked; what stands behind them is found by the store's index."""
+
+
+def note_of(item: Item) -> Note:
+    """An item as a note: speaker, day (of `valid_from`), thread, captions."""
+    said = spoken(item.content, item.labels)
+    thread = item.labels.get("thread")
+    return Note(
+        item.id,
+        said.text[:LONGEST],
+        said.speaker,
+        item.valid_from or item.recorded_at,
+        None if thread is None else str(thread),
+        attached=said.attached,
+    )
+
+
+def sentences(item: Item) -> list[str]:
+    """What is embedded of an item: each sentence and caption, its speaker in front."""
+    return note_of(item).passages()
+
+
+class NoteRanker:
+    """Ranks candidates of a memory by words, meaning, neighbours, speakers and times.
+
+    Args:
+        weights: How much each part counts.
+        stem: Word to stem; as the store's index stems, if left out.
+        whole: Scopes up to so many items are ranked whole.
+        around: Of so many of the best candidates the neighbours are fetched.
+
+    >>> from datetime import datetime
+    >>> said = [Candidate(Item(t, id=t[:5], valid_from=datetime(2023, 5, day)), 0.0, order=day)
+    ...         for day, t in [(1, "I moved."), (9, "Who moved?"), (8, "My cat sleeps.")]]
+    >>> [hit.item.content for hit in NoteRanker()("Who moved on 1 May 2023?", said, 2)]
+    ['I moved.', 'Who moved?']
+    """
+
+    vectors = True
+    passages = staticmethod(sentences)
+
+    def __init__(
+        self,
+        weights: Weights | None = None,
+        *,
+        stem: Callable[[str], str] | None = None,
+        whole: int = 1000,
+        around: int = 32,
+    ) -> None:
+        self.weights = weights or Weights()
+        self.reach = self.weights.reach
+        self.whole, self.around = whole, around
+        self._stem = stem or stemmer()
+        self._built: tuple[list[Any], NoteSearch] | None = None
+        self._parsed = lru_cache(maxsize=8192)(self._parse)
+
+    def forget(self) -> None:
+        """Keep nothing of what was seen: something was erased."""
+        self._built = None
+        self._parsed.cache_clear()
+
+    def times(self, query: str, asked: datetime | None = None) -> list[tuple[date, date]]:
+        """First and last day of every time that a query names."""
+        return [(t.first, t.last) for t in find_times(query, asked)]
+
+    def __call__(self, query: str, candidates: Sequence[Candidate], k: int) -> list[Hit]:
+        """The best k of the candidates, best first."""
+        if not candidates:
+            return []
+        told = candidates if isinstance(candidates, Candidates) else Candidates(candidates)
+        placed = _side_by_side(told)
+        search = self._search(query, placed, told)
+        corpus = None if told.corpus is None else self._corpus(query, told)
+        scores = search.scores(query, asked=told.asked, corpus=corpus, vector=told.vector)
+        own = np.array([c.words for c in placed])
+        able = (scores.words > 0) | (scores.meaning > 0) | (scores.time > 0) | (own > 0)
+        at = np.flatnonzero(able)
+        best = at[np.argsort(-scores.total[at], kind="stable")][:k]
+        return [
+            Hit(c.item, float(scores.total[i]), c.state, c.words, c.meaning)
+            for i, c in ((i, placed[i]) for i in best)
+        ]
+
+    def _parse(
+        self, text: str, speaker: str, attached: tuple[str, ...], day: date | None
+    ) -> Parsed:
+        return parse(Note(0, text, speaker, day, attached=attached), self._stem)
+
+    def _search(self, query: str, placed: list[Candidate], told: Candidates) -> NoteSearch:
+        """The candidates as notes; kept while a scope that is ranked whole stays as it is."""
+        embeds = told.vector is not None
+        key = [(c.item.content, c.item.valid_from, c.run, _mark(c.vectors), embeds) for c in placed]
+        whole = told.corpus is None
+        if whole and self._built is not None and self._built[0] == key:
+            return self._built[1]
+        notes = [note_of(c.item) for c in placed]
+        notes = [
+            Note(i, n.text, n.speaker, n.time, c.run if c.run is not None else n.session, i, n.attached)
+            for i, (n, c) in enumerate(zip(notes, placed, strict=True))
+        ]  # fmt: skip
+        search = NoteSearch(
+            encode=_unasked if embeds else None, weights=self.weights, stem=self._stem
+        )
+        nothing = np.zeros((0, 0), np.float32)
+        search._load(
+            notes,
+            [nothing if c.vectors is None or not embeds else c.vectors for c in placed],
+            [self._known(n) for n in notes],
+            None if whole else words(query, self._stem),
+        )
+        if whole:
+            self._built = key, search
+        return search
+
+    def _known(self, note: Note) -> Parsed:
+        # long texts are not kept, so that the bound on their number bounds the memory too
+        work = self._parsed if len(note.text) < 4000 else self._parse
+        day = note.time.date() if isinstance(note.time, datetime) else note.time
+        return work(note.text, note.speaker, note.attached, day)
+
+    def _corpus(self, query: str, told: Candidates) -> Corpus:
+        corpus = told.corpus
+        assert corpus is not None
+        having = dict(corpus.frequency)
+        sought = set(words(query, self._stem))
+        if told.days is not None and (dated := sought & _date_words(self._stem)):
+            days = told.days()
+            for term in dated:
+                share = _day_count(days, term, self._stem) / max(corpus.notes, 1)
+                text = having.get(term, 0)
+                having[term] = round(text + share * (corpus.notes - text))
+        meaning = None
+        if told.sample is not None and told.vector is not None and len(told.sample) > 1:
+            near = told.sample @ told.vector
+            meaning = float(near.mean() - near.std() * math.sqrt(2 * math.log(corpus.notes)))
+        return Corpus(corpus.notes, corpus.length, having, meaning)
+
+
+def _mark(vectors: np.ndarray | None) -> float | None:
+    """Tells vectors of one embedder from those of another."""
+    return None if vectors is None or not vectors.size else float(vectors.flat[0])
+
+
+def _unasked(texts: list[str]) -> np.ndarray:
+    raise AssertionError("the store has embedded the query")
+
+
+def _side_by_side(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates with those of one run together, runs in the order of their first."""
+    first: dict[object, int] = {}
+    keys = []
+    for c in candidates:
+        run: object = c.run if c.run is not None else (c.item.labels.get("thread"),)
+        group = c.order if run == (None,) else first.setdefault(str(run), c.order)
+        keys.append((group, c.order))
+    return [candidates[i] for i in sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+@lru_cache(maxsize=8)
+def _date_words(stem: Callable[[str], str]) -> frozenset[str]:
+    """Words of which the day of an item may be made."""
+    months = [words(month_name(m), stem) for m in range(1, 13)]
+    return frozenset([w for m in months for w in m] + [str(n) for n in range(1, 10_000)])
+
+
+def _day_count(days: np.ndarray, term: str, stem: Callable[[str], str]) -> int:
+    """How many of the days have a term in "8 may 2023"."""
+    dates = (days - date(1970, 1, 1).toordinal()).astype("datetime64[D]")
+    months = dates.astype("datetime64[M]")
+    if term.isdigit():
+        year = dates.astype("datetime64[Y]").astype(int) + 1970
+        of_month = (dates - months).astype(int) + 1
+        return int(np.count_nonzero((year == int(term)) | (of_month == int(term))))
+    number = months.astype(int) % 12 + 1
+    named = [m for m in range(1, 13) if term in words(month_name(m), stem)]
+    return int(np.count_nonzero(np.isin(number, named)))
