@@ -1,0 +1,1 @@
+"""Parts of `byheart.audits.wilt`: the rule language, the rules, the game, the measures."""
