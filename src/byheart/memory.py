@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from byheart._memory_cubes import CubeVerbs
 from byheart.core.errors import DataError, OutputError, UnknownName, UsageError
 from byheart.core.item import Item, Scope
 from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
@@ -34,7 +36,7 @@ class Recall(list[Hit]):
         return {"role": "user", "content": self.to_prompt(max_chars=max_chars)}
 
 
-class Memory:
+class Memory(CubeVerbs):
     """A memory of one scope, in one file or in a PostgreSQL database.
 
     Args:
@@ -176,10 +178,6 @@ class Memory:
         """Note that items were used; a first use activates them."""
         return self.store.use(h.item.id if isinstance(h, Hit) else h for h in hits)
 
-    def transition(self, id: str, to: str, reason: str = "") -> Receipt:
-        """Take an item to another state of its life."""
-        return self.store.transition(id, to, reason)
-
     def expire(self, idle: timedelta | None = None) -> Receipt:
         """Run the timers: time to live, and idleness if asked."""
         return self.store.expire(idle)
@@ -198,13 +196,15 @@ class Memory:
         """
         path = Path(path)
         lines = export_lines(self.store, selector, history=history, cube=cube)
-        self.store.note("export", body={"to": str(path), "cube": cube or ""})
-        return _write_lines(path, lines)
+        body = {"to": str(path), "cube": cube or ""}
+        return _write_lines(path, lines, lambda: self.store.note("export", body=body))
 
     def export_lines(self, selector: Selector | None = None, **options: Any) -> Iterator[str]:
         """The lines of an export, for a pipe; entered in the log as well."""
+        lines = export_lines(self.store, selector, **options)
+        begun = list(itertools.islice(lines, 2))  # a cube that is not there raises before the note
         self.store.note("export", body={"to": "a pipe", "cube": options.get("cube") or ""})
-        return export_lines(self.store, selector, **options)
+        return itertools.chain(begun, lines)
 
     def import_(self, source: str | Path | Iterable[str], *, where: str | None = None) -> Receipt:
         """Take in an export, all of it or nothing.
@@ -230,18 +230,6 @@ class Memory:
             raise DataError(f"{path} does not exist") from error
         except (IsADirectoryError, PermissionError) as error:
             raise DataError(f"{path}: {error.strerror}") from error
-
-    def move_cube(self, name: str, to: Memory) -> Receipt:
-        """Move a cube into another memory: copied, compared, then archived here."""
-        lines = list(export_lines(self.store, cube=name))
-        receipt = import_lines(to.store, lines, f"cube {name} of {self.scope}")
-        mine = {i.id: i.digest for i in self.store.cube_items(name)}
-        theirs = {i.id: i.digest for i in to.store.cube_items(name)}
-        if mine != theirs:
-            raise OutputError(f"the cube {name!r} did not arrive whole; it stays here as it was")
-        self.store.note("export", body={"to": f"{to.store.place} ({to.scope})", "cube": name})
-        self.store.transition_cube(name, "Archived", f"moved to {to.scope}")
-        return receipt
 
     def rebuild(self) -> dict[str, int]:
         """Make everything derived anew from the log."""
@@ -298,8 +286,8 @@ def _ranker(ranker: Ranker | str | None) -> Ranker | None:
     return ranker
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> int:
-    """Write beside the file and move it there, so nobody meets half an export."""
+def _write_lines(path: Path, lines: Iterable[str], note: Callable[[], object]) -> int:
+    """Write beside the file, enter it in the log, move it there: nobody meets half an export."""
     temporary, n = "", 0
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -309,6 +297,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> int:
                 n += 1
             file.flush()
             os.fsync(file.fileno())
+        note()
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:

@@ -38,6 +38,8 @@ EXIT_INTERRUPTED = 130
 
 
 def _register() -> None:
+    if app.registered_groups:  # a second call in one process would add every verb again
+        return
     from byheart.cli import audit, bench, diff, listing, memory, reproduce, show
 
     for module in (audit, listing, show, diff, reproduce, bench, memory):

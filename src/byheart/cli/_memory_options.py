@@ -1,12 +1,13 @@
 """What the verbs of `byheart memory` share: options, opening the memory, printing.
 
-Environment: ``BYHEART_DB``, ``BYHEART_SCOPE`` and ``BYHEART_ENCODER`` stand in for ``--db``,
-``--scope`` and ``--encoder``.
+Environment: ``BYHEART_DB``, ``BYHEART_SCOPE``, ``BYHEART_ENCODER`` and ``BYHEART_ACTOR`` stand in for
+``--db``, ``--scope``, ``--encoder`` and ``--as``.
 """
 
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from byheart.memory import Memory
 
 __all__ = [
-    "AsOf", "Cube", "Db", "Encoder", "Json", "K", "KnownAt", "Labels", "Prompt", "ScopeName",
+    "Actor", "AsOf", "Cube", "Db", "Encoder", "Json", "K", "KnownAt", "Labels", "Prompt", "ScopeName",
     "Source", "ValidFrom", "ValidTo", "labels_of", "one_line", "open_memory", "print_json",
     "print_receipt", "read_text",
 ]  # fmt: skip
@@ -46,6 +47,12 @@ K = Annotated[int, typer.Option("-k", "--k", help="At most so many.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="As it held in the world then.")]
 KnownAt = Annotated[str | None, typer.Option("--known-at", help="As it was known then.")]
 Prompt = Annotated[bool, typer.Option("--prompt", help="Print fenced text for a prompt.")]
+Actor = Annotated[
+    str | None,
+    typer.Option(
+        "--as", envvar="BYHEART_ACTOR", help="Who calls (local): a name for the log and cubes."
+    ),
+]
 Cube = Annotated[str | None, typer.Option("--cube", help="Only this cube: name or name@branch.")]
 Source = Annotated[str, typer.Option("--source", help="Where it comes from.")]
 ValidFrom = Annotated[str | None, typer.Option("--valid-from", help="Since when it holds.")]
@@ -54,15 +61,22 @@ Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value; m
 
 
 def open_memory(
-    db: str | None, scope: str | None, *, create: bool, encoder: str | None = None
+    db: str | None,
+    scope: str | None,
+    *,
+    create: bool,
+    encoder: str | None = None,
+    actor: str | None = None,
 ) -> Memory:
+    """The memory of `--db`; the caller is `actor`, ``BYHEART_ACTOR`` or "local" as in Python."""
     from byheart.core.errors import OutputError
     from byheart.memory import Memory
     from byheart.stores.places import is_address
 
+    caller = (os.environ.get("BYHEART_ACTOR") or "local") if actor is None else actor
     if db is not None and is_address(db):
-        return Memory(db, scope, create=create, encoder=encoder, actor="cli")
-    path = Path(db) if db else Path.home() / ".byheart" / "memory.db"
+        return Memory(db, scope, create=create, encoder=encoder, actor=caller)
+    path = Path(db) if db else _home() / ".byheart" / "memory.db"
     if create and db is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +85,19 @@ def open_memory(
                 f"cannot make {path.parent}: {error.strerror}; name a file: --db"
             ) from error
     fresh = create and not path.exists()
-    memory = Memory(path, scope, create=create, encoder=encoder, actor="cli")
+    memory = Memory(path, scope, create=create, encoder=encoder, actor=caller)
     if fresh:
         typer.echo(f"made {path}", err=True)
     return memory
+
+
+def _home() -> Path:
+    from byheart.core.errors import OutputError
+
+    try:
+        return Path.home()
+    except RuntimeError as error:  # no HOME, and the system does not know the user
+        raise OutputError("there is no home folder for a memory; name a file: --db") from error
 
 
 def print_json(value: Any) -> None:

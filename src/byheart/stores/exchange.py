@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from byheart.core.errors import ByheartError, DataError
-from byheart.core.item import Item, canonical, moment
+from byheart.core.item import Item, canonical, moment, new_id
 from byheart.core.lifecycle import STATES
 from byheart.core.memory import Receipt, Selector
 from byheart.stores._log import Draft, load_items, undone, unpack
@@ -304,9 +304,11 @@ def _take_cube(store: Store, conn: Conn, told: Any, place: str) -> list[tuple[in
     if not all(c.isalnum() for c in cube) or not cube:
         raise DataError(f"{place}: a cube's id is letters and digits, got {cube!r}")
     if conn.execute(
-        "SELECT 1 FROM cubes WHERE id = ? OR (scope = ? AND name = ?)", (cube, scope, name)
+        "SELECT 1 FROM cubes WHERE scope = ? AND (id = ? OR name = ?)", (scope, cube, name)
     ).fetchone():
         raise DataError(f"{place}: a cube {name!r} is in this memory already; import it elsewhere")
+    if conn.execute("SELECT 1 FROM cubes WHERE id = ?", (cube,)).fetchone():
+        cube = new_id()  # another scope of this store has it under the id
     from byheart.stores._cubes import access_rules
 
     state = told.get("state", "Generated")
