@@ -9,7 +9,7 @@ with the embedded text (Eq. 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -17,14 +17,14 @@ import numpy as np
 
 from byheart.core.item import Item
 from byheart.core.memory import Candidate, Hit
-from byheart.notes._linked_note import LinkedNote, as_note
+from byheart.notes._linked_note import as_note
 from byheart.notes.search_text import passages
 from byheart.notes.time_expressions import find_times
 
-__all__ = ["LINK", "LinkedHit", "expanded", "scores"]
+__all__ = ["EVERY", "LinkedHit", "expanded", "scores"]
 
-LINK = 0.5
-"""What share of a hit's score its links are worth: halves, as everywhere."""
+EVERY = 10
+"""One place in so many belongs to a linked note."""
 REACH, DECAY, TIME, ASKING = 3, 0.5, 0.25, 0.2
 
 
@@ -113,13 +113,14 @@ def expanded(
 ) -> list[LinkedHit]:
     """The best candidates, and what they are linked to, within one budget.
 
-    Each of the k best lends half of its score to what it is linked to, in either direction; a
-    linked note is shown where the larger of its two scores earns a place among `budget`.
+    Every tenth place (the last one, where there are fewer) belongs to a note that a hit links to,
+    or that links to it, and that would not be shown otherwise; places that hits do not fill do
+    too. So links survive however many hits there are, and cost one place in ten.
 
     Args:
         query: The question.
         candidates: In the order of recording.
-        k: How many hits may bring links.
+        k: How many hits there are at most.
         budget: How many notes are shown at most.
         links: Whether links count.
         fetch: Ids of notes to their current items, as may be seen; what is not there is left out.
@@ -128,49 +129,67 @@ def expanded(
     if not candidates:
         return []
     total = scores(query, candidates, asked)
-    order = np.argsort(-total, kind="stable")
     hits = [
         LinkedHit(c.item, float(total[i]), c.state, c.words, c.meaning)
-        for i in order
+        for i in np.argsort(-total, kind="stable")
         for c in (candidates[i],)
     ]
     if not links:
         return hits[: min(k, budget)]
-    return _linked(hits, k, fetch)[:budget]
+    return _mixed(hits, min(k, budget), budget, fetch)
+
+
+def _mixed(
+    hits: list[LinkedHit], k: int, budget: int, fetch: Callable[[Sequence[str]], Mapping[str, Item]]
+) -> list[LinkedHit]:
+    """Hits by their score, every tenth place a linked note."""
+    seats = {i for i in range(1, budget) if i % EVERY == EVERY - 1}
+    if budget > 1 and not seats:
+        seats = {budget - 1}
+    first = hits[:k]
+    shown = {as_note(h.item).id for h in first[: max(1, k - len(seats))]}
+    linked = [h for h in _linked(hits, first, fetch) if as_note(h.item).id not in shown]
+    out: list[LinkedHit] = []
+    used: set[str] = set()
+    queue = iter(linked)
+    own = iter(first)
+    for place in range(budget):
+        sources = (queue, own) if place in seats else (own, queue)
+        found = next(
+            (h for source in sources for h in source if as_note(h.item).id not in used), None
+        )
+        if found is None:
+            break
+        used.add(as_note(found.item).id)
+        # a linked note stands below what it follows
+        below = min(found.score, out[-1].score) if out else found.score
+        out.append(replace(found, score=below))
+    return out
 
 
 def _linked(
-    hits: list[LinkedHit], k: int, fetch: Callable[[Sequence[str]], Mapping[str, Item]]
+    hits: list[LinkedHit],
+    first: list[LinkedHit],
+    fetch: Callable[[Sequence[str]], Mapping[str, Item]],
 ) -> list[LinkedHit]:
-    notes = [as_note(h.item) for h in hits]
-    place = {n.id: i for i, n in enumerate(notes)}
+    """What the first hits are linked to, in either direction: the best hit's links first."""
+    at = {as_note(h.item).id: h for h in hits}
     back: dict[str, list[str]] = {}
-    for n in notes:
-        for target in n.links:
-            back.setdefault(target, []).append(n.id)
-    best: dict[str, tuple[float, str]] = {}
-    for hit, note in zip(hits[:k], notes[:k], strict=True):
+    for id, hit in at.items():
+        for target in as_note(hit.item).links:
+            back.setdefault(target, []).append(id)
+    via: dict[str, LinkedHit] = {}
+    for hit in first:
+        note = as_note(hit.item)
         for other in (*note.links, *back.get(note.id, ())):
-            lent = LINK * hit.score
-            if lent > best.get(other, (0.0, ""))[0]:
-                best[other] = (lent, note.id)
-    away = [i for i in best if i not in place]
+            via.setdefault(other, hit)
+    away = [i for i in via if i not in at]
     there = fetch(away) if away else {}
-    merged = list(hits)
-    for id, (lent, via) in best.items():
-        if id in place:
-            own = hits[place[id]]
-            if lent > own.score:
-                merged[place[id]] = LinkedHit(
-                    own.item, lent, own.state, own.words, own.meaning, via
-                )
+    out = []
+    for id, seed in via.items():
+        name, own = as_note(seed.item).id, at.get(id)
+        if own is not None:
+            out.append((seed.score, own.score, replace(own, via=name)))
         elif id in there:
-            merged.append(LinkedHit(there[id], lent, via=via))
-    shown = {as_note(h.item).id for h in hits[:k]}
-    able = [h for h in merged if h.via or as_note(h.item).id in shown]
-    return sorted(able, key=lambda h: -h.score)
-
-
-def note_of(hit: Hit) -> LinkedNote:
-    """The hit as a note."""
-    return as_note(hit.item)
+            out.append((seed.score, 0.0, LinkedHit(there[id], seed.score, via=name)))
+    return [h for _, _, h in sorted(out, key=lambda o: (-o[0], -o[1]))]

@@ -400,11 +400,12 @@ class LinkedNotes:
 
         Args:
             query: A question or some words.
-            k: How many hits there are, and may bring what they are linked to.
-            links: Whether links count: each of the k best lends half its score to what it is linked
-                to, in either direction. Hits are then `LinkedHit`s that say by which note they came.
-            budget: How many notes are shown at most, linked ones included; k if left out, so that
-                links cost no room.
+            k: How many hits there are at most.
+            links: Whether every tenth place (the last one, where there are fewer) belongs to a note
+                that a hit links to, or that links to it. Hits are `LinkedHit`s: `via` names the
+                note that brought it.
+            budget: How many notes are shown at most, linked ones included; k if left out. What is
+                above k is filled by links.
             as_of: As it held in the world then.
             known_at: As it was known then, annotations and links included.
             asked: The day of the question, for "last week" in it.
