@@ -239,8 +239,8 @@ def recall(
         scopes = store._scope_ids(conn)
         if not scopes:
             return []
-        if store._notice_erasures(conn) and hasattr(ranker, "forget"):
-            ranker.forget()
+        if store._notice_erasures(conn):
+            getattr(ranker, "forget", int)()
         when = times(store, conn, as_of, known_at)
 
         def seen(rows: Sequence[int]) -> dict[int, Span]:
@@ -257,7 +257,9 @@ def recall(
             if embedder is not None and vector is not None:
                 store._vectors.prepare(conn, embedder, scopes)
                 pool.update(_nearest(store, conn, vector, depth, seen, members))
-            if hasattr(ranker, "times") and (spans := ranker.times(query, from_micros(when.valid))):
+            named = getattr(ranker, "times", None)
+            spans = [] if named is None else named(query, from_micros(when.valid))
+            if spans:
                 then = said_then(store, conn, scopes, spans, by_words)
                 pool.update(_seen_among(then, depth, seen, members))
         if not pool:
