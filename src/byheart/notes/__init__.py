@@ -2,6 +2,7 @@
 
 from byheart.notes.search import Match, Note, NoteSearch, Weights
 from byheart.notes.search_encoder import MiniLM
+from byheart.notes.thoughts import Thought, ThoughtMemory, cross_polytope_hash
 from byheart.notes.time_expressions import TimeSpan, find_times, parse_moment
 
 __all__ = [
@@ -9,8 +10,11 @@ __all__ = [
     "MiniLM",
     "Note",
     "NoteSearch",
+    "Thought",
+    "ThoughtMemory",
     "TimeSpan",
     "Weights",
+    "cross_polytope_hash",
     "find_times",
     "parse_moment",
 ]

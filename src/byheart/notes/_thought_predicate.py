@@ -228,7 +228,7 @@ def _plan(body: str, negated: bool) -> list[Told]:
 _VERB = re.compile(
     rf"^(?P<verb>(?:(?:will|would|can|could|should|may|might|must|shall|plans|hopes|thinks|is|am|are|"
     rf"was|were|(?:has|have|had)(?=\s+{_ADVERB}(?:been|done|gone|{_PAST_WORDS}|\w+ed|\w+en)\b))\s+(?:to\s+|not\s+)?(?:be(?:en)?\s+|have\s+)?{_ADVERB})?"
-    rf"(?P<main>[A-Za-z'-]+)(?:\s+to\s+[a-z]+(?:\s+{_PREPOSITION}\b)?|\s+{_PREPOSITION}(?:\s+(?:to|of|with|for)\b)?)?)"
+    rf"(?P<main>[A-Za-z'-]+)(?:\s+to\s+(?!(?:an?|the|my|our|your|his|her|their|some|this|that)\b)(?-i:[a-z]+)(?:\s+{_PREPOSITION}\b)?|\s+{_PREPOSITION}(?:\s+(?:to|of|with|for)\b)?)?)"
     r"\s+(?P<tail>\S.*)$",
     re.I,
 )

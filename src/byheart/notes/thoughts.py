@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
 from byheart.core.item import TRUST, Item, Scope, moment
-from byheart.core.memory import Candidate, Receipt, Selector
+from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model, load
 from byheart.notes._proposals import Proposal, note_rejection, open_memory
 from byheart.notes._thought import (
@@ -40,6 +39,7 @@ from byheart.notes._thought_index import Memo, ThoughtIndex
 from byheart.notes._thought_model import model_hooks
 from byheart.notes._thought_ops import Hooks, ThoughtReceipt, Turn
 from byheart.notes._thought_plan import Plan
+from byheart.notes._thought_recall import answer, by_vector, by_words
 
 __all__ = ["Hooks", "Thought", "ThoughtMemory", "ThoughtReceipt", "Turn", "cross_polytope_hash"]
 
@@ -176,86 +176,13 @@ class ThoughtMemory:
         times = {n: t for n, t in (("as_of", as_of), ("known_at", known_at)) if t is not None}
         with self._lock:
             self.index.sync()
+            rank = self.hooks.recall
             if self._embed is None:
-                return self._by_words(query, k, times)
+                return by_words(self.index, rank, query, k, times)
             if self.index.rows is None:
-                return _answer([], "exact", 0.0)
+                return answer([], "exact", 0.0)
             q = unit(self._embed([query]), self.index.rows.d)[0]
-            if self.groups is None or probes >= self.groups:
-                hits, share = self._walk(q, None, k, times)
-                return _answer(self._chosen(query, hits, k), "exact", share)
-            path = "group" if probes == 1 else "multi-probe"
-            while probes < self.groups:
-                hits, share = self._walk(q, probes, k, times)
-                if len(hits) >= k:
-                    return _answer(self._chosen(query, hits, k), path, share)
-                probes, path = 2 * probes, "multi-probe"
-            hits, share = self._walk(q, None, k, times)
-            return _answer(self._chosen(query, hits, k), "exact fall-back", share)
-
-    def _walk(
-        self, q: np.ndarray, probes: int | None, k: int, times: Mapping[str, Any]
-    ) -> tuple[list[Candidate], float]:
-        """The best k that hold (with a custom ranker, some more), down the list of the nearest."""
-        assert self.index.rows is not None
-        wanted = k if self.hooks.recall is Hooks().recall else 4 * k
-        most: int | None = max(64, 4 * wanted)
-        while True:
-            found = (
-                self.index.rows.exact(q, most)
-                if probes is None
-                else self.index.rows.among(q, probes, most)
-            )
-            hits = self._holding(found.rows, found.scores, wanted, times)
-            if len(hits) >= wanted or most is None or len(found.rows) < most:
-                return hits, found.scanned
-            most = None
-
-    def _holding(
-        self, rows: np.ndarray, scores: np.ndarray, k: int, times: Mapping[str, Any]
-    ) -> list[Candidate]:
-        out: list[Candidate] = []
-        step = max(16, 2 * k)
-        for begin in range(0, len(rows), step):
-            some = rows[begin : begin + step].tolist()
-            ids = tuple(self.index.ids[r] for r in some)
-            there = {i.id: i for i in self.memory.items(Selector(ids=ids), **times)}
-            for row, score in zip(some, scores[begin : begin + step].tolist(), strict=True):
-                item = there.get(self.index.ids[row])
-                if item is None or self.index.outdone(item, times):
-                    continue
-                held, state = self.index.held_then(item, times)
-                out.append(Candidate(held, score, state, 0.0, score, order=row))
-                if len(out) == k:
-                    return out
-        return out
-
-    def _chosen(self, query: str, hits: list[Candidate], k: int) -> Sequence[Any]:
-        chosen = list(self.hooks.recall(query, hits, k))
-        wrong = [h.item.id for h in chosen if h.item.id not in {c.item.id for c in hits}]
-        if wrong or len(chosen) > k:
-            raise UsageError(
-                f"the recall hook returned {len(chosen)} hits for k={k}"
-                + (f", among them {wrong[0]!r}, which was no candidate" if wrong else "")
-            )
-        return chosen
-
-    def _by_words(self, query: str, k: int, times: Mapping[str, Any]) -> Any:
-        """Without an encoder: the store's own search, thoughts only."""
-        total, wanted = max(len(self.index.ids), 1), k
-        while True:
-            found = self.memory.recall(query, wanted, kinds=["note"], **times)
-            hits = [h for h in found if h.item.labels.get("type") == THOUGHT]
-            hits = [h for h in hits if not self.index.outdone(h.item, times)]
-            if len(hits) >= k or len(found) < wanted:
-                candidates = [
-                    Candidate(h.item, h.score, h.state, h.words, h.meaning, order=n)
-                    for n, h in enumerate(hits)
-                ]
-                if self.hooks.recall is Hooks().recall:
-                    candidates = candidates[:k]
-                return _answer(self._chosen(query, candidates, k), "words", len(hits) / total)
-            wanted *= 4
+            return by_vector(self.index, rank, query, q, k, probes, times)
 
     before = recall
     """`before(query)`: what to put into the prompt; its `.to_message()` is a user's message."""
@@ -471,22 +398,3 @@ class ThoughtMemory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@lru_cache(maxsize=1)
-def _answer_class() -> Any:
-    from byheart.memory import Recall  # the facade's, so that prompts are made in one place
-
-    class ThoughtRecall(Recall):
-        """Hits, best first, with the path that found them and the share that was compared."""
-
-        path: str = "exact"
-        scanned: float = 0.0
-
-    return ThoughtRecall
-
-
-def _answer(hits: Iterable[Any], path: str, scanned: float) -> Any:
-    out = _answer_class()(hits)
-    out.path, out.scanned = path, scanned
-    return out
