@@ -40,27 +40,23 @@ def erase(
     for root, chain in chains.items():
         if root in gone:
             continue
-        mine = [as_note(i) for i in chain]
-        first = next((n for n, m in enumerate(mine) if m.evolved_by in gone), len(mine))
-        tainted += [m.version for m in mine[first:]]
-        linked = any(set(m.links) & gone for m in mine)
-        if linked and any(m.annotation.by not in ("", "rules") for m in mine[:1]):
+        taught = _taught(chain, gone)
+        linked = any(set(as_note(i).links) & gone for i in chain)
+        if linked and as_note(chain[0]).annotation.by not in ("", "rules"):
             told.append(root)
         now = current.get(root)
-        if now is None or not (first < len(mine) or linked):
-            continue
-        before = mine[max(first, 1) - 1] if first < len(mine) else as_note(now)
-        changed = _without(now, root, before, gone)
-        if changed.labels == now.labels:
-            continue
-        try:
-            memory.supersede(now.id, changed)
-            back.append(root)
-        except (StoreError, AccessDenied) as error:
-            beyond.append(f"annotations of {root}, which cannot be changed: {error}")
-            tainted = [v for v in tainted if v not in {m.version for m in mine}]
+        if now is not None and (now.id in taught or linked):
+            fresh = _without(now, root, _untaught(now, chain, taught), gone)
+            if fresh.labels != now.labels:
+                try:
+                    memory.supersede(now.id, fresh)
+                    back.append(root)
+                except (StoreError, AccessDenied) as error:
+                    beyond.append(f"annotations of {root}, which cannot be changed: {error}")
+                    continue
+        tainted += [i.id for i in chain if i.id in taught]
     if tainted:
-        memory.erase(tainted, versions=False, **({**options, "vacuum": False, "derived": False}))
+        memory.erase(tainted, **{**options, "versions": False, "vacuum": False, "derived": False})
     ids = sorted({m.id for root in gone for m in chains.get(root, ())})
     receipt = memory.erase(Selector(ids=tuple(ids)), **options)
     notes.index.forget()
@@ -75,6 +71,29 @@ def erase(
     return Receipt(
         "erase", receipt.ids, receipt.seq, receipt.at, reached, (*beyond, *receipt.beyond)
     )
+
+
+def _taught(chain: list[Item], gone: set[str]) -> set[str]:
+    """Versions whose annotations were made on reading what is erased, or build on such a version.
+
+    Where the content changed the note was annotated anew, so nothing is handed on.
+    """
+    by_id = {i.id: i for i in chain}
+    out: set[str] = set()
+    for item in chain:
+        old = by_id.get(item.supersedes or "")
+        heir = old is not None and old.id in out and old.digest == item.digest
+        if heir or as_note(item).evolved_by in gone:
+            out.add(item.id)
+    return out
+
+
+def _untaught(now: Item, chain: list[Item], taught: set[str]) -> LinkedNote:
+    """The newest version before those that learnt from what is erased."""
+    by_id = {i.id: i for i in chain}
+    while now.id in taught and now.supersedes in by_id:
+        now = by_id[now.supersedes]
+    return as_note(now)
 
 
 def _without(now: Item, root: str, before: LinkedNote, gone: set[str]) -> Item:

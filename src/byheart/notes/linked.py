@@ -12,12 +12,10 @@ them, `undo` restores the one before bit for bit. Links are ids of first version
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,33 +26,28 @@ from byheart.core.errors import (
     ModelError,
     StoreBusy,
     StoreError,
-    UnknownName,
     UsageError,
 )
-from byheart.core.item import Item, Scope, moment, new_id
-from byheart.core.memory import Event, Problem, Receipt, Selector
+from byheart.core.item import Item, Scope, new_id
+from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model
 from byheart.notes._linked_decision import Change, Decision, Linker, checked
 from byheart.notes._linked_erase import erase as erase_notes
-from byheart.notes._linked_graph import graph_text
-from byheart.notes._linked_index import Index, Memo, PlainIndex, StoreIndex
+from byheart.notes._linked_index import StoreIndex
 from byheart.notes._linked_model import CallEach, ModelAnnotator, OneCall
 from byheart.notes._linked_note import (
     LinkedNote,
     LinkReceipt,
     as_item,
     as_note,
-    embedded_text,
     root_of,
 )
-from byheart.notes._linked_recall import LinkedHit, expanded
+from byheart.notes._linked_open import as_new_item, opened, takes
+from byheart.notes._linked_reading import ReadMethods
+from byheart.notes._linked_recall import LinkedHit
 from byheart.notes._linked_rules import SharedWords
-from byheart.notes._proposals import Invalid, note_rejection, open_memory
-from byheart.notes.annotate import Annotation, Annotator, RuleAnnotator, speaker_of
-from byheart.notes.time_expressions import parse_moment
-
-if TYPE_CHECKING:
-    from byheart.memory import Recall
+from byheart.notes._proposals import Invalid, note_rejection
+from byheart.notes.annotate import Annotation, Annotator, RuleAnnotator
 
 __all__ = [
     "CallEach",
@@ -71,7 +64,7 @@ __all__ = [
 ]
 
 
-class LinkedNotes:
+class LinkedNotes(ReadMethods):
     """A memory of annotated and linked notes over any store (A-MEM).
 
     A note's entry is one write; each neighbour that evolves is one more, a superseding version
@@ -97,6 +90,7 @@ class LinkedNotes:
         MissingExtra: yake, PyStemmer or the encoder's package is not installed.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> notes = LinkedNotes(Path(tempfile.mkdtemp()) / "agent.db", scope="acme/ana")
     >>> first = notes.write("Ana: I adopted a puppy from the shelter in Porto", at="2023-05-08")
     >>> second = notes.write("Ana: The puppy from the shelter chewed my shoes", at="2023-06-01")
@@ -128,8 +122,8 @@ class LinkedNotes:
             RuleAnnotator() if model is None else ModelAnnotator(model)
         )
         self.linker: Any = linker or (SharedWords() if model is None else OneCall(model))
-        self._tells_store = _takes(self.linker, "store")
-        self.memory, self.index, self._mine = _opened(store, scope, encoder)
+        self._tells_store = takes(self.linker, "store")
+        self.memory, self.index, self._mine = opened(store, scope, encoder)
 
     # ---------------------------------------------------------------- writing
 
@@ -155,7 +149,10 @@ class LinkedNotes:
             UsageError: An empty text, or an id that is there with other content.
             ModelError: The model or the encoder failed; nothing was written.
         """
-        return self._flush([self._planned(_item(what, at, fields), [])])[0]
+        there = None if isinstance(what, str) else self._there(as_new_item(what, at, fields))
+        if there is not None:
+            return LinkReceipt(there, there.links)
+        return self._flush([self._planned(as_new_item(what, at, fields), [])])[0]
 
     def write_many(
         self, what: Iterable[str | Item | Mapping[str, Any]], **fields: Any
@@ -174,7 +171,7 @@ class LinkedNotes:
             ModelError: As in `write`.
         """
         at = fields.pop("at", None)
-        items = [_item(w, at, fields) for w in what]
+        items = [as_new_item(w, at, fields) for w in what]
         ready: dict[str, tuple[Annotation, int, tuple[str, ...]]] = {}
         if isinstance(self.annotator, RuleAnnotator) and items:
             ready = {i.id: self._annotated(i) for i in items}
@@ -184,6 +181,9 @@ class LinkedNotes:
         waiting: list[_Plan] = []
         done: list[LinkReceipt] = []
         for item in items:
+            if item.id in {p.item.id for p in waiting}:
+                done += self._flush(waiting)
+                waiting = []
             try:
                 plan = self._planned(item, waiting, ready.get(item.id))
             except ModelError as error:
@@ -297,8 +297,12 @@ class LinkedNotes:
         done, refused = [], []
         for old, annotation in plan.changes:
             assert old.item is not None
-            new = as_item(old.item, old.id, annotation, old.links, plan.note.id)
-            new = new.but(id=new_id(), recorded_at=None, supersedes=None)
+            before = old.item if old.item.valid_from else self.memory.get(old.version)
+            new = as_item(before, old.id, annotation, old.links, plan.note.id)
+            new = new.but(
+                id=new_id(), valid_from=before.valid_from or before.recorded_at, recorded_at=None,
+                supersedes=None,
+            )  # fmt: skip
             try:
                 steps.append(self.memory.supersede(old.version, new))
             except (StoreError, AccessDenied) as error:
@@ -325,7 +329,7 @@ class LinkedNotes:
             fields: Of the item.
         """
         old = self.get(id)
-        item = _item(what, fields.pop("at", None), fields)
+        item = as_new_item(what, fields.pop("at", None), fields)
         annotation, _, _ = self._annotated(item)
         assert old.item is not None
         labels = {**old.item.labels, **item.labels}
@@ -383,174 +387,6 @@ class LinkedNotes:
         """
         return erase_notes(self, selector, dict(options))
 
-    # ---------------------------------------------------------------- reading
-
-    def recall(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        links: bool = True,
-        budget: int | None = None,
-        as_of: datetime | str | None = None,
-        known_at: datetime | str | None = None,
-        asked: datetime | date | None = None,
-    ) -> Recall:
-        """The best notes for a query and what they are linked to, in one budget.
-
-        Args:
-            query: A question or some words.
-            k: How many hits there are at most.
-            links: Whether every tenth place (the last one, where there are fewer) belongs to a note
-                that a hit links to, or that links to it. Hits are `LinkedHit`s: `via` names the
-                note that brought it.
-            budget: How many notes are shown at most, linked ones included; k if left out. What is
-                above k is filled by links.
-            as_of: As it held in the world then.
-            known_at: As it was known then, annotations and links included.
-            asked: The day of the question, for "last week" in it.
-
-        Raises:
-            UsageError: An empty query, or k or budget below 1.
-        """
-        from byheart.memory import Recall  # the facade's, so that all memories answer alike
-
-        shown = k if budget is None else budget
-        for name, number in (("k", k), ("budget", shown)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise UsageError(f"{name} must be a whole number of at least 1, got {number!r}")
-        when = {"as_of": as_of, "known_at": known_at}
-        found = self.index.candidates(query, max(k, shown), as_of, known_at)
-        return Recall(
-            expanded(query, found, k, shown, links, lambda ids: self._seen(ids, **when), asked)
-        )
-
-    def get(self, id: str) -> LinkedNote:
-        """A note as it stands now.
-
-        Args:
-            id: Of any of its versions.
-
-        Raises:
-            UnknownName: No such note in this scope.
-        """
-        versions = self.memory.show(id)["versions"]
-        root = versions[0]
-        for version in reversed(versions):
-            if self.memory.show(version)["current"]:
-                item = self.memory.get(version)
-                return self._sound(replace(self._rooted(as_note(item)), id=root))
-        raise UnknownName("note", id, [])
-
-    def notes(self, **when: Any) -> list[LinkedNote]:
-        """All notes in the order they were recorded; links to what is not there are left out.
-
-        Args:
-            when: `as_of` and `known_at`, as in `recall`.
-        """
-        found = [self._rooted(as_note(i)) for i in self.memory.items(**when) if i.kind == "note"]
-        there = {n.id for n in found}
-        return [replace(n, links=tuple(x for x in n.links if x in there)) for n in found]
-
-    def history(self, id: str, *, undone: bool = False) -> list[LinkedNote]:
-        """Every version of a note, oldest first; `evolved_by` says whose arrival made it.
-
-        Args:
-            id: Of any of its versions.
-            undone: Also versions that were taken back.
-        """
-        versions = self.memory.show(id)["versions"]
-        out = []
-        for version in versions:
-            entries = self.memory.show(version)["log"]
-            taken = sum(e["kind"] == "undo" for e in entries) % 2
-            if undone or not taken:
-                out.append(replace(as_note(self.memory.get(version)), id=versions[0]))
-        return [self._sound(n) for n in out]
-
-    def links(self, id: str) -> tuple[list[str], list[str]]:
-        """Ids of the notes that a note links to, and of those that link to it."""
-        note = self.get(id)
-        return list(note.links), [n.id for n in self.notes() if note.id in n.links]
-
-    def graph(self, format: str = "graphml") -> str:
-        """The network of notes: ``"graphml"``, ``"dot"`` or ``"json"`` (node-link).
-
-        Raises:
-            UnknownName: No such format.
-        """
-        return graph_text(self.notes(), format)
-
-    def log(self, **filters: Any) -> Iterator[Event]:
-        """Entries of the store's log, rejected proposals among them (``kind="reject"``)."""
-        found: Iterator[Event] = self.memory.log(**filters)
-        return found
-
-    def check(self) -> list[Problem]:
-        """What the store finds wrong, and links that point at nothing (they are not shown)."""
-        problems = list(self.memory.check())
-        there = {self.root(i) for i in self.memory.items(history=True)}
-        for item in self.memory.items():
-            for target in as_note(item).links:
-                if target not in there:
-                    told = f"links to {target}, which was erased apart from these notes"
-                    problems.append(Problem("links", self.root(item), told))
-        return problems
-
-    def stats(self) -> dict[str, Any]:
-        """The store's counts; also notes, links, evolved versions, and who annotates and links."""
-        notes = self.notes()
-        return {
-            **self.memory.stats(),
-            "notes": len(notes),
-            "links": sum(len(n.links) for n in notes),
-            "evolved": sum(1 for i in self.memory.items(history=True) if as_note(i).evolved_by),
-            "annotator": _name(self.annotator),
-            "linker": _name(self.linker),
-        }
-
-    def root(self, item: Item) -> str:
-        """Id of the first version of an item, also of one that was superseded by other hands."""
-        if item.supersedes is None or "note" in item.labels:
-            return root_of(item)
-        return str(self.memory.show(item.id)["versions"][0])
-
-    def _rooted(self, note: LinkedNote) -> LinkedNote:
-        return note if note.item is None else replace(note, id=self.root(note.item))
-
-    def _sound(self, note: LinkedNote) -> LinkedNote:
-        """Without links to what was erased behind our back."""
-        return replace(note, links=tuple(x for x in note.links if self._exists(x)))
-
-    def _exists(self, id: str) -> bool:
-        try:
-            self.memory.get(id)
-        except UnknownName:
-            return False
-        return True
-
-    def _there(self, item: Item) -> LinkedNote | None:
-        """The note that has this id and content already, so that a call can be repeated."""
-        try:
-            old = self.memory.get(item.id)
-        except UnknownName:
-            return None
-        if old.digest != item.digest:
-            raise UsageError(f"the id {item.id!r} is there with other content; supersede it")
-        return self.get(item.id)
-
-    def _seen(self, ids: Sequence[str], **when: Any) -> dict[str, Item]:
-        """Notes by id as they may be seen at a time."""
-        out = {}
-        for id in ids:
-            try:
-                versions = self.memory.show(id)["versions"]
-                for item in self.memory.items(Selector(ids=tuple(versions)), **when):
-                    out[id] = item
-            except UnknownName:
-                continue
-        return out
-
     def close(self) -> None:
         """Close what was opened here."""
         if self._mine:
@@ -595,71 +431,3 @@ def _each(written: Receipt, n: int) -> list[Receipt]:
         Receipt(written.action, (id,), (last - n + 1 + i,) * 2, written.at)
         for i, id in enumerate(written.ids)
     ]
-
-
-def _item(what: str | Item | Mapping[str, Any], at: Any, fields: Mapping[str, Any]) -> Item:
-    if isinstance(what, Mapping):
-        item = Item.from_dict({**what, **fields})
-    elif isinstance(what, Item):
-        item = what.but(**fields) if fields else what
-    elif isinstance(what, str):
-        wrong = sorted(set(fields) - set(Item.__dataclass_fields__))
-        if wrong:
-            raise UnknownName("field of an item", wrong[0], Item.__dataclass_fields__)
-        item = Item(what, **fields)
-    else:
-        raise UsageError(f"a note is text, an Item or a mapping, got {type(what).__name__}")
-    if item.kind != "note":
-        raise UsageError(f"a linked note is of kind note, got {item.kind}")
-    if not item.content.strip():
-        raise UsageError("the note is empty; there is nothing to remember in it")
-    if at is not None:
-        said = parse_moment(at) if isinstance(at, str) else None
-        item = item.but(valid_from=said or moment(at, "at"))
-    speaker = item.labels.get("speaker") or speaker_of(item.content)
-    if speaker and "speaker" not in item.labels:
-        item = item.but(labels={**item.labels, "speaker": speaker})
-    return item
-
-
-def _takes(function: Any, name: str) -> bool:
-    """Whether a callable takes a keyword of this name."""
-    try:
-        found = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-    return name in found or any(p.kind is p.VAR_KEYWORD for p in found.values())
-
-
-def _name(what: Any) -> str:
-    named = getattr(what, "name", None) or getattr(getattr(what, "model", None), "name", None)
-    return str(named or getattr(what, "__name__", type(what).__name__))
-
-
-def _opened(store: Any, scope: Any, encoder: Any) -> tuple[Any, Index, bool]:
-    """The memory, where it is searched, and whether it is to be closed here."""
-    from byheart.memory import Memory, make_embedder
-
-    inner = getattr(store, "store", store)
-    if encoder is None and getattr(inner, "embedder", None) is not None:
-        encoder = inner.embedder
-    embedder = make_embedder(encoder)
-    memo = None
-    if embedder is not None:
-        memo = Memo(embedder.encode)
-        # a copy: the memory that was given goes on with its own
-        embedder = replace(
-            embedder, encode=memo, version=f"{embedder.version}/linked-1",
-            passages=embedded_text, id=0, _probe=None,
-        )  # fmt: skip
-    if isinstance(store, str | Path):
-        memory, _ = open_memory(store, scope, embedder)
-        return memory, StoreIndex(memory, memo), True
-    memory, _ = open_memory(store, scope)
-    if hasattr(inner, "embedder") and isinstance(getattr(inner, "path", None), Path):
-        again = Memory(
-            inner.path, inner.scope, encoder=embedder, actor=inner.actor,
-            clock=getattr(inner, "_clock", None),
-        )  # fmt: skip
-        return again, StoreIndex(again, memo), True
-    return memory, PlainIndex(memory, memo), False
