@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,17 @@ def smollm2():
     import byheart
 
     return byheart.load("smollm2")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of this test process (`tests/postgres_server.py`)."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from postgres_server import Server
+
+    server = Server()
+    yield server
+    server.end()
 
 
 @pytest.fixture

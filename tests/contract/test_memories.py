@@ -10,27 +10,32 @@ from byheart.core._check_memory import RULES
 from byheart.core.checks import check_memory
 from byheart.core.item import Item
 from byheart.core.memory import Selector
-from byheart.stores.sqlite import SqliteStore
+from byheart.stores import SqliteStore, open_store
 
 
-def sqlite(folder):
-    """Empty places, each opened for any scope."""
-    number = itertools.count()
+@pytest.fixture(params=["sqlite", "postgres"])
+def places(request, tmp_path):
+    """Makes empty places, each opened for any scope; closes what was opened."""
+    number, opened = itertools.count(), []
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
 
     def make_store():
-        path = folder / f"{next(number)}.db"
-        return lambda scope: SqliteStore(path, scope)
+        place = tmp_path / f"{next(number)}.db" if server is None else server.place()
 
-    return make_store
+        def open_it(scope):
+            opened.append(open_store(place, scope))
+            return opened[-1]
 
+        return open_it
 
-STORES = {"sqlite": sqlite}
+    yield make_store
+    for store in opened:
+        store.close()
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("store", STORES)
-def test_contract(store, rule, tmp_path):
-    assert rule in check_memory(STORES[store](tmp_path), only=rule)
+def test_contract(places, rule):
+    assert rule in check_memory(places, only=rule)
 
 
 class Leaky(SqliteStore):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from byheart.core.errors import FrozenError
@@ -49,7 +50,7 @@ def erase(store: Store, what: Selector, *, versions: bool, derived: bool, vacuum
         store._words.settle(conn)
         conn.execute(
             "INSERT INTO meta VALUES('erasures', 1) ON CONFLICT (key) DO UPDATE"
-            " SET value = meta.value + 1"
+            " SET value = CAST(meta.value AS INTEGER) + 1"
         )
         conn.execute("INSERT INTO meta VALUES('scrub', 1) ON CONFLICT (key) DO NOTHING")
         return done
@@ -117,7 +118,7 @@ def _take(store: Store, conn: Conn, row: int, scope: int, id: str) -> dict[str, 
     ).fetchone()
     out = {"keyword index": 0}
     if found is not None and payload_hash(found[0], found[1]) == found[2]:
-        out["keyword index"] = store._words.drop(conn, row, scope, unpack(found[1])[0]["content"])
+        out["keyword index"] = store._words.drop(conn, row, scope, unpack(found[1])[0])
     out["vectors"] = store._vectors.drop(conn, row)
     (out["links"],) = conn.execute(
         "SELECT count(*) FROM links WHERE scope = ?1 AND (a = ?2 OR b = ?2)", (scope, id)
@@ -142,7 +143,17 @@ def _payloads(conn: Conn, scope: int, ids: list[str]) -> list[int]:
                 (id, scope),
             )
         ]
-    return sorted(out)
+    # a rejected proposal quotes all the items it is about, and is filed under the first
+    gone = set(ids)
+    for seq, data in conn.execute(
+        "SELECT p.seq, e.data FROM events e JOIN payloads p ON p.seq = e.seq"
+        " WHERE e.kind = 'reject' AND e.scope = ?",
+        (scope,),
+    ).fetchall():
+        about = json.loads(data).get("about")
+        if isinstance(about, list) and gone.intersection(map(str, about)):
+            out.append(seq)
+    return sorted(set(out))
 
 
 def _outside(store: Store, conn: Conn, rows: list[int]) -> list[str]:

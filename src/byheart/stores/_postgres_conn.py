@@ -60,7 +60,8 @@ class Address:
         """
         wrong = (
             f"the address of the database cannot be read; write {_HIDDEN}, signs such as @ : / in "
-            "names as %40 %3A %2F, and only options that libpq knows. A password is better kept in ~/.pgpass or PGPASSWORD"
+            "names as %40 %3A %2F, and only options that libpq knows. A password is better kept in "
+            "~/.pgpass or PGPASSWORD"
         )
         if not is_address(url) or "://" not in url:
             raise UsageError(wrong)

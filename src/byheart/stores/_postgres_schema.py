@@ -102,9 +102,17 @@ def prepare(conn: PgConnection, address: Address, *, create: bool) -> None:
         OutputError: There is none and it is not to be made.
     """
     _server(conn, address)
-    (made,) = conn.execute(
-        "SELECT to_regnamespace(?) IS NOT NULL", (quoted(address.schema),)
+    made = conn.execute(
+        "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = ?",
+        (address.schema,),
     ).fetchone()
+    if made is not None and not made[0]:
+        schema, user = quoted(address.schema), quoted(conn.raw.info.user)
+        raise StoreError(
+            f"{address.name}: the role lacks a right to the schema {address.schema!r}. As its owner "
+            f"type: GRANT USAGE ON SCHEMA {schema} TO {user}; GRANT SELECT, INSERT, UPDATE, DELETE "
+            f"ON ALL TABLES IN SCHEMA {schema} TO {user};"
+        )
     tables = _tables(conn, address.schema)
     if "events" not in tables:
         if not create:
@@ -122,7 +130,7 @@ def prepare(conn: PgConnection, address: Address, *, create: bool) -> None:
         # two that open it at once: the second waits, and finds it made
         conn.script(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK}, 0)")
         try:
-            if not made:
+            if made is None:
                 conn.script(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)}")
             conn.script(path)
             if "events" not in _tables(conn, address.schema):
@@ -169,7 +177,10 @@ def _server(conn: PgConnection, address: Address) -> None:
 
 def _extension(conn: PgConnection, address: Address, *, create: bool) -> str:
     """The schema in which pgvector is."""
-    wanted = "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+    wanted = (
+        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n"
+        " ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+    )
     found = conn.execute(wanted).fetchone()
     if found is None and create:
         if not conn.execute(

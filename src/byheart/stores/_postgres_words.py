@@ -5,7 +5,7 @@ the others are. But for one word that stands n times in a tsvector, with all wei
 
     ts_rank = (1/1^2 + 1/2^2 + ... + 1/n^2) / 1.64493406685
 
-which increases with n; so n is read back out of it, and the rest is `WordIndex`'s. A tsvector counts
+which increases with n; so n is read back out of it, and the rest is `WordScores`'s. A tsvector counts
 a word at most 255 times, so an item is indexed in pieces of 250 words.
 """
 
@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from byheart.core.errors import StoreError
-from byheart.stores._sqlite_words import WordIndex, note_version
+from byheart.stores._bm25 import WordScores, note_version
 from byheart.stores._writer import Conn
 
 __all__ = ["PIECE", "PgWordIndex"]
@@ -30,8 +30,8 @@ _FOUND = np.dtype([("row", ">i8"), ("rank", ">f4")])
 _LENGTH = np.dtype([("row", ">i8"), ("tokens", ">i8")])
 
 
-class PgWordIndex(WordIndex):
-    """As `WordIndex`, over tsvectors with a GIN index."""
+class PgWordIndex(WordScores):
+    """Scores of a handle's scopes by tsvectors with a GIN index."""
 
     PLACES = (
         f"SELECT u.lexeme, w.row, w.part * {PIECE} + p.place - 1 FROM words w,"

@@ -79,6 +79,11 @@ class Embedder:
                 f"the embedder {self.name!r} returned an array of shape {out.shape} for "
                 f"{len(texts)} texts; it must be [{len(texts)}, D]"
             )
+        if self._probe is not None and out.shape[1] != len(self._probe):
+            raise ModelError(
+                f"the embedder {self.name!r} returned vectors of {out.shape[1]} numbers, and before "
+                f"of {len(self._probe)}; give each model a name or version of its own"
+            )
         if not np.isfinite(out).all():
             raise ModelError(f"the embedder {self.name!r} returned numbers that are not finite")
         norm = np.linalg.norm(out, axis=1, keepdims=True)

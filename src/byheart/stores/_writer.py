@@ -112,6 +112,9 @@ class Connections:
         """This thread's connection, in a snapshot."""
         raise NotImplementedError
 
+    def _done_reading(self, conn: Any) -> None:
+        """The snapshot was ended."""
+
     # ---------------------------------------------------------------- the same for all
 
     def _after_fork(self) -> None:
@@ -200,8 +203,11 @@ class Connections:
             try:
                 yield conn
             finally:
-                if self._open_transaction(conn):
-                    conn.execute("COMMIT")
+                try:
+                    if self._open_transaction(conn):
+                        conn.execute("COMMIT")
+                finally:
+                    self._done_reading(conn)
 
     def close(self) -> None:
         """Close all connections of this process."""
