@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "Ranker",
     "Receipt",
+    "Sample",
     "Selector",
 ]
 
@@ -176,6 +177,22 @@ class Corpus:
     meaning: float | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A few items of a whole, whatever they are about: by whom and how near to a query items are.
+
+    Args:
+        speakers: Who said each; empty where nobody is named.
+        runs: As `Candidate.run`, of each.
+        vectors: `[P, D]` unit vectors of each one's passages, `[0, D]` where it has none; empty
+            without an embedder.
+    """
+
+    speakers: tuple[str, ...]
+    runs: tuple[int | None, ...]
+    vectors: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+
+
 class Candidates(list[Candidate]):
     """Candidates in the order of recording, and the whole that they were taken from.
 
@@ -183,9 +200,11 @@ class Candidates(list[Candidate]):
         candidates: The candidates.
         vector: `[D]` unit vector of the query, where there is an embedder.
         asked: When the question is asked: what "last week" in it leans on.
-        corpus: Word statistics of the whole; None if the candidates are all that may be seen.
+        corpus: Word statistics of the whole, neighbours' words included; None if the candidates are
+            all that may be seen.
+        own: Term to number of items that have it themselves.
         days: Gives the day (ordinal) of every item of the whole.
-        sample: `[P, D]` vectors of a few items of the whole, whatever they are about.
+        sample: Some items of the whole.
     """
 
     def __init__(
@@ -195,11 +214,12 @@ class Candidates(list[Candidate]):
         vector: np.ndarray | None = None,
         asked: datetime | None = None,
         corpus: Corpus | None = None,
+        own: Mapping[str, int] | None = None,
         days: Callable[[], np.ndarray] | None = None,
-        sample: np.ndarray | None = None,
+        sample: Sample | None = None,
     ) -> None:
         super().__init__(candidates)
-        self.vector, self.asked, self.corpus = vector, asked, corpus
+        self.vector, self.asked, self.corpus, self.own = vector, asked, corpus, own or {}
         self.days, self.sample = days, sample
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from byheart.core.item import Item
-from byheart.core.memory import Candidate, Candidates, Corpus, Hit
+from byheart.core.memory import Candidate, Candidates, Corpus, Hit, Sample
 from byheart.core.spoken import spoken
 from byheart.core.words import stemmer, words
 from byheart.notes.search import NoteSearch, Weights
@@ -30,6 +30,7 @@ from byheart.notes.time_rules import month_name
 
 __all__ = ["NoteRanker", "note_of", "sentences"]
 
+_EPOCH = date(1970, 1, 1).toordinal()
 LONGEST = 50_000
 """Characters of an item that are ranked; what stands behind them is found by the store's index."""
 
@@ -85,11 +86,12 @@ class NoteRanker:
         self.whole, self.around = whole, around
         self._stem = stem or stemmer()
         self._built: tuple[list[Any], NoteSearch] | None = None
+        self._sampled: tuple[Sample, NoteSearch] | None = None
         self._parsed = lru_cache(maxsize=8192)(self._parse)
 
     def forget(self) -> None:
         """Keep nothing of what was seen: something was erased."""
-        self._built = None
+        self._built = self._sampled = None
         self._parsed.cache_clear()
 
     def times(self, query: str, asked: datetime | None = None) -> list[tuple[date, date]]:
@@ -103,7 +105,7 @@ class NoteRanker:
         told = candidates if isinstance(candidates, Candidates) else Candidates(candidates)
         placed = _side_by_side(told)
         search = self._search(query, placed, told)
-        corpus = None if told.corpus is None else self._corpus(query, told)
+        corpus = None if told.corpus is None else self._corpus(query, told, search)
         scores = search.scores(query, asked=told.asked, corpus=corpus, vector=told.vector)
         own = np.array([c.words for c in placed])
         able = (scores.words > 0) | (scores.meaning > 0) | (scores.time > 0) | (own > 0)
@@ -151,22 +153,64 @@ class NoteRanker:
         day = note.time.date() if isinstance(note.time, datetime) else note.time
         return work(note.text, note.speaker, note.attached, day)
 
-    def _corpus(self, query: str, told: Candidates) -> Corpus:
-        corpus = told.corpus
+    def _corpus(self, query: str, told: Candidates, search: NoteSearch) -> Corpus:
+        """Statistics of the whole as `NoteSearch` would count them, from what the store counts."""
+        corpus, sample = told.corpus, told.sample
         assert corpus is not None
-        having = dict(corpus.frequency)
+        n, having = max(corpus.notes, 1), dict(corpus.frequency)
         sought = set(words(query, self._stem))
+        if sample is not None and sample.speakers:
+            wide = _width(sample.runs, self.reach)
+            said = [set(words(s, self._stem)) for s in sample.speakers]
+            for term in sought & set().union(*said):
+                # speakers' names are not borrowed from neighbours, what is said of them is
+                named = sum(term in s for s in said) / len(said)
+                told_of = max(told.own.get(term, 0) / n - named, 0.0)
+                having[term] = round(n * (1 - (1 - named) * (1 - told_of) ** wide))
         if told.days is not None and (dated := sought & _date_words(self._stem)):
             days = told.days()
             for term in dated:
-                share = _day_count(days, term, self._stem) / max(corpus.notes, 1)
+                share = _day_count(days, term, self._stem) / n
                 text = having.get(term, 0)
-                having[term] = round(text + share * (corpus.notes - text))
+                having[term] = round(text + share * (n - text))
         meaning = None
-        if told.sample is not None and told.vector is not None and len(told.sample) > 1:
-            near = told.sample @ told.vector
-            meaning = float(near.mean() - near.std() * math.sqrt(2 * math.log(corpus.notes)))
-        return Corpus(corpus.notes, corpus.length, having, meaning)
+        if sample is not None and sample.vectors and told.vector is not None:
+            meaning = _least(self._near(sample, told.vector), n)
+        # the index holds speakers, but no days
+        length = corpus.length + _day_words(np.array(search._state.days))
+        return Corpus(corpus.notes, length, having, meaning)
+
+    def _near(self, sample: Sample, vector: np.ndarray) -> np.ndarray:
+        """`[S]` cosine of the items of a sample with the query, as `NoteSearch` takes it."""
+        if self._sampled is None or self._sampled[0] is not sample:
+            search = NoteSearch(encode=_unasked, weights=self.weights, stem=self._stem)
+            notes = [Note(i, "", session=run, order=i) for i, run in enumerate(sample.runs)]
+            search._load(notes, sample.vectors)
+            self._sampled = sample, search
+        return self._sampled[1].scores("", vector=vector).meaning
+
+
+def _width(runs: Sequence[int | None], reach: int) -> float:
+    """Of how many notes the words count for one, itself included, on average."""
+    total = 0
+    for i, run in enumerate(runs):
+        near = runs[max(0, i - reach) : i + reach + 1]
+        total += 1 if run is None else sum(r == run for r in near)
+    return total / max(len(runs), 1)
+
+
+def _least(values: np.ndarray, n: int) -> float:
+    """About the least of n values, of which some are known: theirs, carried on as if normal."""
+    gap = _normal_least(n) - _normal_least(len(values))
+    return float(values.min() - values.std() * max(gap, 0.0))
+
+
+def _normal_least(n: int) -> float:
+    """How many deviations below the mean the least of n normal values is expected (Fisher 1928)."""
+    if n < 3:
+        return 0.0
+    root = math.sqrt(2 * math.log(n))
+    return root - (math.log(math.log(n)) + math.log(4 * math.pi)) / (2 * root)
 
 
 def _mark(vectors: np.ndarray | None) -> float | None:
@@ -196,10 +240,20 @@ def _date_words(stem: Callable[[str], str]) -> frozenset[str]:
     return frozenset([w for m in months for w in m] + [str(n) for n in range(1, 10_000)])
 
 
+def _months(days: np.ndarray) -> np.ndarray:
+    """Months since 1970 of days since the year 1."""
+    return (days - _EPOCH).astype("datetime64[D]").astype("datetime64[M]")
+
+
+def _day_words(days: np.ndarray) -> float:
+    """Mean number of words of the days of notes; 0 stands for no day."""
+    may = _months(days).astype(int) % 12 == 4  # the name of the month is a stop word
+    return float(np.mean((days > 0) * (3 - may))) if len(days) else 0.0
+
+
 def _day_count(days: np.ndarray, term: str, stem: Callable[[str], str]) -> int:
     """How many of the days have a term in "8 may 2023"."""
-    dates = (days - date(1970, 1, 1).toordinal()).astype("datetime64[D]")
-    months = dates.astype("datetime64[M]")
+    dates, months = (days - _EPOCH).astype("datetime64[D]"), _months(days)
     if term.isdigit():
         year = dates.astype("datetime64[Y]").astype(int) + 1970
         of_month = (dates - months).astype(int) + 1

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from byheart.core.item import Item
-from byheart.core.memory import Candidate, Hit
+from byheart.core.memory import Candidate, Hit, Sample
+from byheart.core.spoken import spoken
 from byheart.stores._log import load_items
 from byheart.stores._schema import from_micros
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from byheart.stores._writer import Conn
 
 __all__ = [
-    "SAMPLE",
+    "ANCHORS",
     "Days",
     "Kept",
     "Span",
@@ -36,8 +37,8 @@ Span = tuple[int, int, str]
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY = 86_400_000_000
-SAMPLE = 128
-"""So many items tell how near to a query the items of the whole are."""
+ANCHORS, STRETCH = 16, 8
+"""So many items behind each of so many rows tell what the items of the whole are like."""
 
 
 Read = Callable[["Conn", int, Sequence[int]], dict[int, np.ndarray]]
@@ -63,7 +64,7 @@ class Kept:
         self._items: dict[int, Item] = {}
         self._vectors: dict[int, np.ndarray] = {}
         self._embedder = 0
-        self._sample: tuple[tuple[int, ...], np.ndarray] | None = None
+        self._sample: tuple[tuple[tuple[int, ...], int], Sample] | None = None
 
     def items(self, conn: Conn, rows: Sequence[int]) -> dict[int, Item]:
         """Items by their rows."""
@@ -81,22 +82,57 @@ class Kept:
     ) -> dict[int, np.ndarray]:
         """`[P, D]` vectors of rows that have them under an embedder."""
         if embedder != self._embedder:
-            self._vectors, self._sample, self._embedder = {}, None, embedder
+            self._vectors, self._embedder = {}, embedder
         out = {r: self._vectors[r] for r in rows if r in self._vectors}
         fresh = read(conn, embedder, [r for r in rows if r not in out])
         _add(self._vectors, {r: v for r, v in fresh.items() if v.size <= self.longest}, self.most)
         return out | fresh
 
     def sample(
-        self, conn: Conn, read: Read, embedder: int, rows: Sequence[int]
-    ) -> np.ndarray | None:
-        """`[S, D]` one mean vector of each of some rows, which are read once."""
-        if self._sample is None or self._sample[0] != tuple(rows):
-            found = self.vectors(conn, read, embedder, rows)
-            if not found:
-                return None
-            self._sample = tuple(rows), np.stack([v[0] for v in found.values()])
+        self,
+        conn: Conn,
+        anchors: Sequence[int],
+        seen: Callable[[Sequence[int]], dict[int, Span]],
+        read: Read | None,
+        embedder: int,
+    ) -> Sample:
+        """Some items behind each of some rows; read once for the same rows and embedder."""
+        of = (tuple(anchors), embedder)
+        if self._sample is None or self._sample[0] != of:
+            rows, runs = _stretches(conn, anchors, seen)
+            items = load_items(conn, rows)
+            rows = [r for r in rows if r in items]
+            told = [spoken(items[r].content, items[r].labels) for r in rows]
+            vectors = {} if read is None else read(conn, embedder, rows)
+            none = np.zeros((0, next(iter(vectors.values())).shape[1] if vectors else 0), np.float32)
+            made = Sample(
+                tuple(t.speaker for t in told),
+                tuple(runs[r] for r in rows),
+                tuple(vectors.get(r, none) for r in rows) if vectors else (),
+            )
+            self._sample = of, made
         return self._sample[1]
+
+
+def _stretches(
+    conn: Conn, anchors: Sequence[int], seen: Callable[[Sequence[int]], dict[int, Span]]
+) -> tuple[list[int], dict[int, int]]:
+    """The rows from each anchor on in its scope that may be seen, and the run of each."""
+    runs: dict[int, int] = {}
+    run = 0
+    for anchor in anchors:
+        found = conn.execute(
+            "SELECT row, thread FROM items WHERE scope = (SELECT scope FROM items WHERE row = ?)"
+            " AND row >= ? ORDER BY row LIMIT ?",
+            (anchor, anchor, STRETCH),
+        ).fetchall()
+        may, before = seen([r for r, _ in found]), None
+        for row, thread in found:
+            if row in may:
+                run += not runs or thread is None or thread != before
+                runs[row], before = run, thread
+        run += 1
+    return sorted(runs), runs
 
 
 def _add(kept: dict[int, Any], fresh: dict[int, Any], most: int) -> None:

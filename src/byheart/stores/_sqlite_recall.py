@@ -14,7 +14,7 @@ from byheart.core.errors import UsageError
 from byheart.core.item import KINDS, moment
 from byheart.core.memory import Candidate, Candidates, Hit, Ranker
 from byheart.stores._candidates import (
-    SAMPLE,
+    ANCHORS,
     Span,
     candidates,
     everything,
@@ -299,13 +299,14 @@ def recall(
             asked=from_micros(when.valid),
         )
         if not whole:
+            reach = getattr(ranker, "reach", 0)
             share = len(runs) / max(len(pool) + len(near), 1)
-            told.corpus = store._words.corpus(getattr(ranker, "reach", 0), share)
+            told.corpus = store._words.corpus(reach, share)
+            told.own = store._words.corpus(0, 0.0).frequency
             told.days = lambda: store._days.all(conn, scopes)[1]
-            if vectors:
-                told.sample = store._kept.sample(
-                    conn, store._vectors.passages, embedder or 0, store._words.some(SAMPLE)
-                )
+            read = store._vectors.passages if vectors else None
+            anchors = store._words.some(ANCHORS)
+            told.sample = store._kept.sample(conn, anchors, seen, read, embedder or 0)
         return _chosen(ranker, query, told, k)
 
 
