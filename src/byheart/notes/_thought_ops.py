@@ -270,6 +270,11 @@ class ThoughtReceipt:
     receipts: tuple[Receipt, ...] = field(default=(), repr=False)
 
 
-def lowest_trust(levels: Iterable[str], order: Sequence[str]) -> str:
+_TRUST = ("user", "assistant", "tool", "derived", "document", "web", "unverified")
+"""Best first. What was derived from a turn stands above what came from outside of it: a merged
+thought must not hide that a part of it is from the web."""
+
+
+def lowest_trust(levels: Iterable[str]) -> str:
     """The least trusted of several: what is made of many words is worth no more than the worst."""
-    return max(levels, key=list(order).index)
+    return max(levels, key=_TRUST.index)

@@ -48,11 +48,10 @@ class Plan:
         held: Ids to the thoughts that hold at some time.
         hooks: The decisions.
         now: When it is; what has no time of its own holds since then.
-        trust: Levels of trust, best first.
     """
 
-    def __init__(self, held: Held, hooks: Hooks, now: datetime, trust: Sequence[str]) -> None:
-        self._read, self._hooks, self._now, self._trust = held, hooks, now, trust
+    def __init__(self, held: Held, hooks: Hooks, now: datetime) -> None:
+        self._read, self._hooks, self._now = held, hooks, now
         self._spans: dict[str, list[_Span]] = {}
         self._writes: list[Item] = []
         self._changes: list[tuple[str, Item]] = []
@@ -190,7 +189,7 @@ class Plan:
         first = triples[0]
         merged = Thought(
             text, *first, source=inputs[-1].source, valid_from=at, negated=inputs[0].negated,
-            trust=lowest_trust((t.trust for t in inputs), self._trust),
+            trust=lowest_trust(t.trust for t in inputs),
             parents=tuple(t.id for t in inputs), triples=triples,
         )  # fmt: skip
         self._replace(spans[0], merged, at)

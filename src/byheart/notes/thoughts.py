@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
-from byheart.core.item import TRUST, Item, Scope, moment
+from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model, load
 from byheart.notes._proposals import Proposal, note_rejection, open_memory
@@ -268,7 +268,7 @@ class ThoughtMemory:
             made = unit(self._embed([t.text for t in thoughts]))
             self.index.begin(made.shape[1])
             vectors = {t.id: v for t, v in zip(thoughts, made, strict=True)}
-        plan = Plan(self.index.held, self.hooks, datetime.now(UTC), TRUST)
+        plan = Plan(self.index.held, self.hooks, datetime.now(UTC))
         for thought in thoughts:
             plan.insert(thought, self.index.rivals(thought))
         plan.order(self.index.touched(plan.inserted, vectors))
@@ -318,7 +318,7 @@ class ThoughtMemory:
         when = moment(at, "at") or datetime.now(UTC)
         with self._lock:
             self.index.sync()
-            plan = Plan(self.index.held, self.hooks, when, TRUST)
+            plan = Plan(self.index.held, self.hooks, when)
             for id in [id for w in what for id in self._named(w)]:
                 plan.end(id, when, reason)
             receipts = plan.apply(self.memory, [])
