@@ -153,6 +153,19 @@ def test_erasing_the_item_it_is_about_takes_the_rejection_along(tmp_path):
         assert memory.check() == []
 
 
+def test_erasing_any_item_it_is_about_takes_the_rejection_along(tmp_path):
+    with Memory(tmp_path / "m.db") as memory:
+        first, second, third = (memory.write(t).id for t in ("one", "two", "three"))
+        note_rejection(memory, "merge", "dropped swordfish", about=[first, second])
+        note_rejection(memory, "merge", "keep this", about=[third])
+        memory.erase(second)
+        told = json.dumps([e.to_dict() for e in memory.log()])
+        assert "swordfish" not in told
+        assert "keep this" in told
+        assert b"swordfish" not in (tmp_path / "m.db").read_bytes()
+        assert memory.check() == []
+
+
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [(OSError("connection refused"), ModelError), (EndpointError("gone"), EndpointError)],
