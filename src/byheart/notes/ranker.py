@@ -35,18 +35,16 @@ LONGEST = 50_000
 """Characters of an item that are ranked; what stands behind them is found by the store's index."""
 
 
-def note_of(item: Item) -> Note:
-    """An item as a note: speaker, day (of `valid_from`), thread, captions."""
-    said = spoken(item.content, item.labels)
-    thread = item.labels.get("thread")
-    return Note(
-        item.id,
-        said.text[:LONGEST],
-        said.speaker,
-        item.valid_from or item.recorded_at,
-        None if thread is None else str(thread),
-        attached=said.attached,
-    )
+def note_of(item: Item, order: int = 0, run: int | None = None) -> Note:
+    """An item as a note: speaker, day (of `valid_from`), thread (or run of candidates), captions."""
+    speaker, text, attached = spoken(item.content, item.labels)
+    session = run if run is not None else item.labels.get("thread")
+    said = item.valid_from or item.recorded_at
+    return Note(order, text[:LONGEST], speaker, said, _hashable(session), order, attached)
+
+
+def _hashable(label: Any) -> Any:
+    return label if label is None or isinstance(label, int | str) else str(label)
 
 
 def sentences(item: Item) -> list[str]:
@@ -128,11 +126,7 @@ class NoteRanker:
         whole = told.corpus is None
         if whole and self._built is not None and self._built[0] == key:
             return self._built[1]
-        notes = [note_of(c.item) for c in placed]
-        notes = [
-            Note(i, n.text, n.speaker, n.time, c.run if c.run is not None else n.session, i, n.attached)
-            for i, (n, c) in enumerate(zip(notes, placed, strict=True))
-        ]  # fmt: skip
+        notes = [note_of(c.item, i, c.run) for i, c in enumerate(placed)]
         search = NoteSearch(
             encode=_unasked if embeds else None, weights=self.weights, stem=self._stem
         )

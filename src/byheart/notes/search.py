@@ -314,7 +314,7 @@ class NoteSearch:
             s.session.append(
                 self._sessions.setdefault(note.session, len(self._sessions)) if known else -1
             )
-            self._index.add(p.body, p.head, sought)
+            self._index.add(p.body, p.head, p.sizes, sought)
             s.asking.append(p.asking)
             s.days.append(p.day)
             s.times += [(i, first, last) for first, last in p.times]

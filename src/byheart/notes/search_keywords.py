@@ -67,15 +67,16 @@ class KeywordIndex:
 
     def append(self, body: Sequence[str], head: Sequence[str] = ()) -> None:
         """Add the next note: its words, and those that it does not share with neighbours."""
-        self.add(Counter(body), Counter(head))
+        self.add(Counter(body), Counter(head), (len(body), len(head)))
 
     def add(
         self,
         body: Mapping[str, int],
         head: Mapping[str, int],
+        sizes: tuple[int, int],
         terms: Sequence[str] | None = None,
     ) -> None:
-        """The same from counts; where `terms` are given, no other word can be asked for."""
+        """The same from counts and their sums; of `terms` alone, where these are given."""
         i = len(self._body)
         for index, counts in ((self._posts, body), (self._heads, head)):
             for term in counts if terms is None else terms:
@@ -84,8 +85,8 @@ class KeywordIndex:
                     at, of = index.setdefault(term, (array("q"), array("d")))
                     at.append(i)
                     of.append(count)
-        self._body.append(sum(body.values()))
-        self._head.append(sum(head.values()))
+        self._body.append(sizes[0])
+        self._head.append(sizes[1])
 
     def _dense(self, index: dict[str, tuple[array[int], array[float]]], term: str) -> np.ndarray:
         out = np.zeros(len(self))

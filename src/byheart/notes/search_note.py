@@ -45,6 +45,8 @@ class Note:
     @property
     def asking(self) -> float:
         """The share of its sentences that are questions, 0 to 1."""
+        if "?" not in self.text and "？" not in self.text:
+            return 0.0
         sentences = passages(self.text)
         asked = sum(s.rstrip(" \"'”’)]").endswith(("?", "？")) for s in sentences)
         return asked / max(len(sentences), 1)
@@ -57,6 +59,7 @@ class Parsed:
     Args:
         body: Its words, each with how often.
         head: The same for speaker and date, which neighbours do not borrow.
+        sizes: How many words body and head are.
         asking: Share of its sentences that are questions.
         day: Ordinal of its day; 0 without.
         times: First and last day, as ordinals, of every time expression in it.
@@ -64,6 +67,7 @@ class Parsed:
 
     body: Mapping[str, int]
     head: Mapping[str, int]
+    sizes: tuple[int, int]
     asking: float
     day: int
     times: tuple[tuple[int, int], ...]
@@ -74,9 +78,11 @@ def parse(note: Note, stem: Callable[[str], str]) -> Parsed:
     day = note.time.date() if isinstance(note.time, datetime) else note.time
     head = f"{note.speaker} {day.day} {month_name(day.month)} {day.year}" if day else note.speaker
     spans = find_times(note.text, day)
+    body, front = words(" ".join((note.text, *note.attached)), stem), words(head, stem)
     return Parsed(
-        Counter(words(" ".join((note.text, *note.attached)), stem)),
-        Counter(words(head, stem)),
+        Counter(body),
+        Counter(front),
+        (len(body), len(front)),
         note.asking,
         day.toordinal() if day else 0,
         tuple((s.first.toordinal(), s.last.toordinal()) for s in spans),

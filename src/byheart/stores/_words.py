@@ -50,7 +50,12 @@ def tokens(text: str) -> list[str]:
 def counted(text: str) -> tuple[list[str], int]:
     """The tokens, and how many are no small change: the length that BM25 divides by."""
     found, stem = _split(text), stemmer()
-    return [stem(w) for w in found], sum(w not in STOP_WORDS for w in found)
+    return [stem(w) for w in found], sum(map(_tells, found))
+
+
+def _tells(word: str) -> bool:
+    """Whether a word is worth looking for: no small change, no lone letter ("Ann's" leaves an s)."""
+    return word not in STOP_WORDS and (len(word) > 1 or not (word.isascii() and word.isalpha()))
 
 
 def _split(text: str) -> list[str]:
@@ -60,9 +65,8 @@ def _split(text: str) -> list[str]:
 
 
 def query_terms(query: str) -> list[str]:
-    """The words to look for, once each; stop words only where there is nothing else."""
-    found = _split(query)
-    stem = stemmer()
-    return list(dict.fromkeys(stem(w) for w in found if w not in STOP_WORDS)) or list(
-        dict.fromkeys(map(stem, found))
+    """The words to look for, once each; small change only where there is nothing else."""
+    found, stem = _split(query), stemmer()
+    return list(
+        dict.fromkeys(map(stem, filter(_tells, found) if any(map(_tells, found)) else found))
     )
