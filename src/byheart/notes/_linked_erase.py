@@ -36,6 +36,7 @@ def erase(
     tainted: list[str] = []
     beyond: list[str] = []
     back: list[str] = []
+    made: list[Item] = []
     told: list[str] = []
     for root, chain in chains.items():
         if root in gone:
@@ -51,6 +52,7 @@ def erase(
                 try:
                     memory.supersede(now.id, fresh)
                     back.append(root)
+                    made.append(fresh)
                 except (StoreError, AccessDenied) as error:
                     beyond.append(f"annotations of {root}, which cannot be changed: {error}")
                     continue
@@ -60,6 +62,7 @@ def erase(
     ids = sorted({m.id for root in gone for m in chains.get(root, ())})
     receipt = memory.erase(Selector(ids=tuple(ids)), **options)
     notes.index.forget()
+    notes.index.embed(made)
     if told:
         beyond.append(
             "tags of notes linked to these, which a model proposed when it had read both: "

@@ -1,7 +1,9 @@
 """Where linked notes look for what is near: the store's own vectors, or vectors kept here.
 
-Both give what re-embedding the current texts would give, always: a vector belongs to one version
-of a note, or to a text, and neither changes. So nothing has to be consolidated.
+Of every note its text with annotations is embedded (Eq. 3), which says what is near to a new note,
+and beside it its sentences, by which `byheart.notes.ranker` ranks. Both places give what embedding
+the current texts anew would give, always: a vector belongs to one version of a note, or to a text,
+and neither changes. So nothing has to be consolidated.
 """
 
 from __future__ import annotations
@@ -10,20 +12,24 @@ import heapq
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
 
 from byheart.core.errors import ByheartError, ModelError
-from byheart.core.item import Item
-from byheart.core.memory import Candidate, Hit
-from byheart.notes._linked_note import embedded_text
+from byheart.core.item import Item, moment
+from byheart.core.memory import Candidate, Candidates, Hit, Sample
+from byheart.notes._linked_note import passages, root_of
+from byheart.notes.ranker import NoteRanker
 
-__all__ = ["Index", "Memo", "PlainIndex", "StoreIndex"]
+__all__ = ["DIGITS", "Index", "Memo", "PlainIndex", "StoreIndex"]
 
-REACH = 3
-"""Neighbours in a thread that are fetched along for ranking."""
+When = datetime | str | None
+DIGITS = 6
+"""Cosines that agree to so many digits are equal: then the older note is the nearer."""
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Index(Protocol):
@@ -35,13 +41,11 @@ class Index(Protocol):
         """The n current notes whose embedded text is nearest, with the cosine, best first."""
         ...
 
-    def candidates(
-        self, query: str, k: int, as_of: datetime | str | None, known_at: datetime | str | None
-    ) -> list[Candidate]:
-        """What is ranked for a query, in the order of recording."""
+    def ranked(self, query: str, k: int, as_of: When, known_at: When) -> list[Hit]:
+        """What is found for a query, best first, more than k of it where there is more."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> None:
+    def embed(self, items: Sequence[Item]) -> None:
         """Embed what was just written, in one batch."""
         ...
 
@@ -108,53 +112,95 @@ class Memo:
         return rows
 
 
+class _Linked:
+    """`NoteRanker` for linked notes: their first vector is that of Eq. 3, and sentences follow."""
+
+    vectors = True
+
+    def __init__(self, inner: NoteRanker) -> None:
+        self.inner = inner
+        self.reach, self.whole, self.around = inner.reach, inner.whole, inner.around
+        self.times, self.forget = inner.times, inner.forget
+        self.hits: list[Hit] = []
+
+    def __call__(self, query: str, told: Sequence[Candidate], k: int) -> list[Hit]:
+        assert isinstance(told, Candidates)
+        some = [replace(c, vectors=_tail(c.vectors)) for c in told]
+        if told.corpus is None:
+            some = _in_place(some)
+        sample = told.sample
+        if sample is not None:
+            rest = tuple(v[1:] for v in sample.vectors)
+            sample = Sample(sample.speakers, sample.runs, rest)
+        given = Candidates(
+            some, vector=told.vector, asked=told.asked, corpus=told.corpus, own=told.own,
+            days=told.days, sample=sample,
+        )  # fmt: skip
+        self.hits = self.inner(query, given, max(len(some), 1))
+        return []
+
+
+def _tail(vectors: np.ndarray | None) -> np.ndarray | None:
+    return None if vectors is None else vectors[1:]
+
+
+def _in_place(candidates: list[Candidate]) -> list[Candidate]:
+    """Where everything is there: an evolved note stands where its first version stood."""
+    if not any("evolved_by" in c.item.labels for c in candidates):
+        return candidates
+    key = lambda c: (c.item.valid_from or c.item.recorded_at or _LAST, root_of(c.item))  # noqa: E731
+    return [
+        replace(c, order=i, run=None) for i, c in enumerate(sorted(candidates, key=key), start=1)
+    ]
+
+
 class StoreIndex:
-    """Over a `byheart.Memory` whose embedder embeds the notes' texts; vectors lie in its file.
+    """Over a `byheart.Memory` whose embedder embeds the notes' passages; vectors lie in its place.
 
     Args:
-        memory: Opened with an embedder whose `passages` is `embedded_text`, or without any.
+        memory: Opened with an embedder whose `passages` are ours, or without any.
         memo: What that embedder embeds with, if any.
     """
 
     def __init__(self, memory: Any, memo: Memo | None) -> None:
         self.memory, self.memo = memory, memo
-        self.embeds = memory.store.embedder is not None
-
-    def _grab(self, query: str, k: int, reach: int, **when: Any) -> list[Candidate]:
-        got: list[Candidate] = []
-
-        def ranker(query: str, candidates: Sequence[Candidate], k: int) -> list[Hit]:
-            got.extend(candidates)
-            return []
-
-        ranker.reach = reach  # type: ignore[attr-defined]
-        self.memory.store.recall(query, k, kinds=("note",), ranker=ranker, **when)
-        return got
+        self._ranker = NoteRanker()
 
     def nearest(self, text: str, n: int) -> list[tuple[Item, float]]:
         """See `Index`; by words where nothing embeds."""
-        if not text.strip():
+        found: list[tuple[Item, float, int]] = []
+
+        def ranker(query: str, told: Candidates, k: int) -> list[Hit]:
+            for c in told:
+                score: float | None = c.words or None
+                if told.vector is not None:
+                    score = None if c.vectors is None else float(c.vectors[0] @ told.vector)
+                if score is not None:
+                    found.append((c.item, score, c.order))
             return []
-        found = [
-            (c.item, (c.meaning if self.embeds else c.words) or 0.0, c.order)
-            for c in self._grab(text, n, 0)
-            if (c.meaning is not None if self.embeds else c.words > 0)
-        ]
-        return [(i, s) for i, s, _ in heapq.nsmallest(n, found, key=lambda f: (-f[1], f[2]))]
 
-    def candidates(
-        self, query: str, k: int, as_of: datetime | str | None, known_at: datetime | str | None
-    ) -> list[Candidate]:
-        """See `Index`."""
-        return self._grab(query, k, REACH, as_of=as_of, known_at=known_at)
+        ranker.vectors = True  # type: ignore[attr-defined]
+        if text.strip():
+            self.memory.store.recall(text, n, kinds=("note",), ranker=ranker)
+        best = heapq.nsmallest(n, found, key=lambda f: (-round(f[1], DIGITS), f[2]))
+        return [(item, score) for item, score, _ in best]
 
-    def embed(self, texts: Sequence[str]) -> None:
+    def ranked(self, query: str, k: int, as_of: When, known_at: When) -> list[Hit]:
         """See `Index`."""
-        if self.embeds:
+        ranker = _Linked(self._ranker)
+        self.memory.store.recall(
+            query, k, as_of=as_of, known_at=known_at, kinds=("note",), ranker=ranker
+        )
+        return ranker.hits
+
+    def embed(self, items: Sequence[Item]) -> None:
+        """See `Index`."""
+        if self.memo is not None:
             self.memory.embed()
 
     def forget(self) -> None:
         """See `Index`; the store forgets by itself."""
+        self._ranker.forget()
         if self.memo is not None:
             self.memo.forget()
 
@@ -164,57 +210,55 @@ class PlainIndex:
 
     Args:
         store: The store.
-        memo: Texts to vectors; None searches by the store's words alone.
+        memo: Texts to vectors; None searches by words alone.
     """
 
     def __init__(self, store: Any, memo: Memo | None) -> None:
         self.store, self.memo = store, memo
         self._vectors: dict[str, np.ndarray] = {}
-
-    def _cosines(self, items: list[Item], text: str) -> list[float]:
-        assert self.memo is not None
-        texts = [embedded_text(i)[0] for i in items]
-        self.embed(texts)
-        query = _unit(self.memo([text]))[0]
-        return [float(self._vectors[t] @ query) for t in texts]
+        self._ranker = NoteRanker()
 
     def _items(self, **when: Any) -> list[Item]:
         return [i for i in self.store.items(**when) if i.kind == "note"]
 
+    def _rows(self, item: Item) -> np.ndarray:
+        return np.stack([self._vectors[p] for p in passages(item)])
+
     def nearest(self, text: str, n: int) -> list[tuple[Item, float]]:
-        """See `Index`."""
+        """See `Index`; by the store's words where nothing embeds."""
         if self.memo is None:
             found = self.store.recall(text, n) if text.strip() else []
             return [(h.item, h.words) for h in found if h.item.kind == "note"][:n]
         items = self._items()
-        scores = self._cosines(items, text) if items else []
-        order = sorted(range(len(items)), key=lambda i: -scores[i])[:n]
+        self.embed(items)
+        query = _unit(self.memo([text]))[0]
+        scores = [float(self._rows(i)[0] @ query) for i in items]
+        order = sorted(range(len(items)), key=lambda i: -round(scores[i], DIGITS))[:n]
         return [(items[i], scores[i]) for i in order]
 
-    def candidates(
-        self, query: str, k: int, as_of: datetime | str | None, known_at: datetime | str | None
-    ) -> list[Candidate]:
+    def ranked(self, query: str, k: int, as_of: When, known_at: When) -> list[Hit]:
         """See `Index`."""
         when = {"as_of": as_of, "known_at": known_at}
-        depth = max(64, 4 * k)
-        hits = {h.item.id: h for h in self.store.recall(query, depth, **when)}
+        hits = {h.item.id: h for h in self.store.recall(query, max(k, 64), **when)}
         items = self._items(**when)
-        meaning = self._cosines(items, query) if items and self.memo is not None else []
-        near = set(sorted(range(len(items)), key=lambda i: -meaning[i])[:depth]) if meaning else ()
-        out = []
-        for order, item in enumerate(items):
+        self.embed(items)
+        vector = None if self.memo is None else _unit(self.memo([query]))[0]
+        some = []
+        for order, item in enumerate(items, 1):
             hit = hits.get(item.id)
-            if hit is None and order not in near:
-                continue
-            words = hit.words if hit else 0.0
-            state = hit.state if hit else "Generated"
-            out.append(
-                Candidate(item, 0.0, state, words, meaning[order] if meaning else None, order)
-            )
-        return out
+            rows = None if self.memo is None else self._rows(item)[1:]
+            some.append(
+                Candidate(
+                    item, 0.0, hit.state if hit else "Generated", hit.words if hit else 0.0,
+                    order=order, vectors=rows,
+                )
+            )  # fmt: skip
+        told = Candidates(_in_place(some), vector=vector, asked=moment(as_of, "as_of"))
+        return self._ranker(query, told, max(len(some), 1))
 
-    def embed(self, texts: Sequence[str]) -> None:
+    def embed(self, items: Sequence[Item]) -> None:
         """See `Index`."""
+        texts = [p for i in items for p in passages(i)]
         fresh = [t for t in dict.fromkeys(texts) if t not in self._vectors]
         if self.memo is not None and fresh:
             self._vectors.update(zip(fresh, _unit(self.memo(fresh)), strict=True))
@@ -222,6 +266,7 @@ class PlainIndex:
     def forget(self) -> None:
         """See `Index`."""
         self._vectors.clear()
+        self._ranker.forget()
         if self.memo is not None:
             self.memo.forget()
 

@@ -16,8 +16,9 @@ from typing import Any
 from byheart.core.item import Item
 from byheart.core.memory import Receipt
 from byheart.notes.annotate import Annotation
+from byheart.notes.ranker import sentences
 
-__all__ = ["LABELS", "LinkReceipt", "LinkedNote", "as_item", "as_note", "embedded_text", "root_of"]
+__all__ = ["LABELS", "LinkReceipt", "LinkedNote", "as_item", "as_note", "passages", "root_of"]
 
 LABELS = (
     "annotated_by",
@@ -218,6 +219,6 @@ def as_item(
     return item.but(labels=kept)
 
 
-def embedded_text(item: Item) -> list[str]:
-    """The one text that is embedded for an item (Eq. 3)."""
-    return [as_note(item).text]
+def passages(item: Item) -> list[str]:
+    """What is embedded for an item: the text of Eq. 3, then its sentences, by which it is ranked."""
+    return [as_note(item).text, *sentences(item)]

@@ -11,7 +11,7 @@ from typing import Any
 from byheart.core.errors import UnknownName, UsageError
 from byheart.core.item import Item, moment
 from byheart.notes._linked_index import Index, Memo, PlainIndex, StoreIndex
-from byheart.notes._linked_note import embedded_text
+from byheart.notes._linked_note import passages
 from byheart.notes._proposals import open_memory
 from byheart.notes.annotate import speaker_of
 from byheart.notes.time_expressions import parse_moment
@@ -72,15 +72,16 @@ def opened(store: Any, scope: Any, encoder: Any) -> tuple[Any, Index, bool]:
         # a copy: the memory that was given goes on with its own
         embedder = replace(
             embedder, encode=memo, version=f"{embedder.version}/linked-1",
-            passages=embedded_text, id=0, _probe=None,
+            passages=passages, id=0, _probe=None,
         )  # fmt: skip
     if isinstance(store, str | Path):
-        memory, _ = open_memory(store, scope, embedder)
+        memory = Memory(store, scope, encoder=embedder, ranker="plain")
         return memory, StoreIndex(memory, memo), True
     memory, _ = open_memory(store, scope)
-    if hasattr(inner, "embedder") and isinstance(getattr(inner, "path", None), Path):
+    place = getattr(inner, "place", None)
+    if hasattr(inner, "embedder") and isinstance(place, str | Path):
         again = Memory(
-            inner.path, inner.scope, encoder=embedder, actor=inner.actor,
+            place, inner.scope, encoder=embedder, ranker="plain", actor=inner.actor,
             clock=getattr(inner, "_clock", None),
         )  # fmt: skip
         return again, StoreIndex(again, memo), True

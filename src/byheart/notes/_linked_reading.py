@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from byheart.core.errors import UnknownName, UsageError
@@ -39,7 +39,6 @@ class ReadMethods:
         budget: int | None = None,
         as_of: datetime | str | None = None,
         known_at: datetime | str | None = None,
-        asked: datetime | date | None = None,
     ) -> Recall:
         """The best notes for a query and what they are linked to, in one budget.
 
@@ -51,9 +50,8 @@ class ReadMethods:
                 note that brought it.
             budget: How many notes are shown at most, linked ones included; k if left out. What is
                 above k is filled by links.
-            as_of: As it held in the world then.
+            as_of: As it held in the world then; "last week" in the question leans on it.
             known_at: As it was known then, annotations and links included.
-            asked: The day of the question, for "last week" in it.
 
         Raises:
             UsageError: An empty query, or k or budget below 1.
@@ -65,10 +63,8 @@ class ReadMethods:
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise UsageError(f"{name} must be a whole number of at least 1, got {number!r}")
         when = {"as_of": as_of, "known_at": known_at}
-        found = self.index.candidates(query, max(k, shown), as_of, known_at)
-        return Recall(
-            expanded(query, found, k, shown, links, lambda ids: self._seen(ids, **when), asked)
-        )
+        found = self.index.ranked(query, max(k, shown), as_of, known_at)
+        return Recall(expanded(found, k, shown, links, lambda ids: self._seen(ids, **when)))
 
     def get(self, id: str) -> LinkedNote:
         """A note as it stands now.

@@ -33,13 +33,14 @@ from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model
 from byheart.notes._linked_decision import Change, Decision, Linker, checked
 from byheart.notes._linked_erase import erase as erase_notes
-from byheart.notes._linked_index import StoreIndex
+from byheart.notes._linked_index import DIGITS, StoreIndex
 from byheart.notes._linked_model import CallEach, ModelAnnotator, OneCall
 from byheart.notes._linked_note import (
     LinkedNote,
     LinkReceipt,
     as_item,
     as_note,
+    passages,
     root_of,
 )
 from byheart.notes._linked_open import as_new_item, opened, takes
@@ -176,7 +177,9 @@ class LinkedNotes(ReadMethods):
         if isinstance(self.annotator, RuleAnnotator) and items:
             ready = {i.id: self._annotated(i) for i in items}
             if self.index.memo is not None:
-                self.index.memo([as_note(as_item(i, i.id, ready[i.id][0], ())).text for i in items])
+                self.index.memo(
+                    [p for i in items for p in passages(as_item(i, i.id, ready[i.id][0], ()))]
+                )
         batches = isinstance(self.index, StoreIndex) and self.index.memo is not None
         waiting: list[_Plan] = []
         done: list[LinkReceipt] = []
@@ -245,7 +248,7 @@ class LinkedNotes(ReadMethods):
             found += list(
                 zip((p.note for p in waiting), map(float, rows[1:] @ rows[0]), strict=True)
             )
-            found.sort(key=lambda f: -f[1])
+            found.sort(key=lambda f: -round(f[1], DIGITS))
         return [self._rooted(n) for n, _ in found if n.id != note.id][: self.neighbours]
 
     def _decided(
@@ -274,7 +277,7 @@ class LinkedNotes(ReadMethods):
             written = self.memory.write([p.item for p in fresh])
             steps = _each(written, len(fresh))
         out = []
-        texts = [p.note.text for p in fresh]
+        items = [p.item for p in fresh]
         own = iter(steps)
         for plan in plans:
             if plan.again:
@@ -282,12 +285,12 @@ class LinkedNotes(ReadMethods):
                 continue
             mine = [next(own)]
             evolved, refused = self._evolved(plan, mine)
-            texts += [n.text for n in evolved]
+            items += [n.item for n in evolved if n.item is not None]
             ids = tuple(n.id for n in evolved)
             why = (*plan.rejected, *refused)
             out.append(LinkReceipt(plan.note, plan.note.links, ids, why, plan.calls, tuple(mine)))
-        if texts:
-            self.index.embed(texts)
+        if items:
+            self.index.embed(items)
         return out
 
     def _evolved(
@@ -335,7 +338,7 @@ class LinkedNotes(ReadMethods):
         labels = {**old.item.labels, **item.labels}
         new = as_item(item.but(labels=labels), old.id, annotation, old.links)
         receipt: Receipt = self.memory.supersede(old.version, new)
-        self.index.embed([as_note(new).text])
+        self.index.embed([new])
         return receipt
 
     def undo(self, what: LinkReceipt | Receipt | int) -> Receipt:
