@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -162,7 +163,8 @@ def test_usual_guesses_need_no_way_out(text, kind):
     values, raised = _Columns(parse(text), columns).run()
     expected = python(text, points)
     assert values.tolist() == [v for v, _ in expected]
-    assert not raised.any() and not any(e for _, e in expected)
+    assert not raised.any()
+    assert not any(e for _, e in expected)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,8 @@ def test_usual_guesses_need_no_way_out(text, kind):
 )  # fmt: skip
 def test_values_that_are_easily_got_wrong(text, value):
     got = parse(text)(1, 2, 3)
-    assert got == value and type(got) is type(value)
+    assert got == value
+    assert type(got) is type(value)
 
 
 def test_large_whole_numbers_beside_floats_leave_the_columns():
@@ -191,7 +194,10 @@ def test_large_whole_numbers_beside_floats_leave_the_columns():
     rule = parse("x * 1024 + y == x * 1024.0")
     with pytest.raises(_Leave):
         _Columns(rule, columns).run()
-    assert rule.over(*columns)[0].tolist() == [(2**53 + 1) * 1024 + 1 == (2**53 + 1) * 1024.0, False]
+    assert rule.over(*columns)[0].tolist() == [
+        (2**53 + 1) * 1024 + 1 == (2**53 + 1) * 1024.0,
+        False,
+    ]
     huge = parse("x ** 30 > y ** 30")
     assert huge.over(*[np.array([20, -3])] * 3)[0].tolist() == [False, False]
 
@@ -234,11 +240,8 @@ def test_what_would_not_end_is_stopped(text):
     with pytest.raises((BudgetExceeded, TypeError)):
         rule(1, 2, 3)
     columns = [np.arange(1, 2000)] * 3
-    try:
-        values, raised = rule.over(*columns)
-        assert raised.all()
-    except BudgetExceeded:
-        pass
+    with contextlib.suppress(BudgetExceeded):
+        assert rule.over(*columns)[1].all()
     assert time.perf_counter() - began < 10
 
 
@@ -256,10 +259,9 @@ def test_junk_is_refused_or_answered_but_never_anything_else(text):
         rule = parse(text)
     except DataError:
         return
-    try:
+    allowed = (ArithmeticError, TypeError, ValueError, LookupError, AttributeError)
+    with contextlib.suppress(BudgetExceeded, *allowed):
         rule(1, 2.5, -3)
-    except (BudgetExceeded, ArithmeticError, TypeError, ValueError, LookupError, AttributeError):
-        pass
 
 
 def test_the_limits_are_those_of_the_documentation():

@@ -15,6 +15,7 @@ AUDITS: dict[str, str] = {
     "membership": "byheart.audits.membership:Membership",
     "output-distribution": "byheart.audits.output_distribution:OutputDistribution",
     "verbatim": "byheart.audits.verbatim:Verbatim",
+    "wilt": "byheart.audits.wilt:Wilt",
 }
 """Name on the command line to the class that implements it."""
 

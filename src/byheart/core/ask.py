@@ -159,6 +159,7 @@ class Facts:
         own_tokens: Whether `encode` is the model's own tokenizer.
         tokenise: The same with the special tokens that the tokenizer adds by default; None is
             `encode`.
+        context: Most tokens that a prompt and its answer may have together; 0 where it is not told.
     """
 
     name: str = "model"
@@ -168,3 +169,4 @@ class Facts:
     encode: Callable[[str], Sequence[int]] = _words
     own_tokens: bool = False
     tokenise: Callable[[str], Sequence[int]] | None = None
+    context: int = 0

@@ -105,6 +105,7 @@ class Model(ABC):
             encode=self.encode,
             own_tokens=self.own_tokens,
             tokenise=self.tokenise,
+            context=getattr(self, "context_length", 0),
         )
 
 

@@ -266,7 +266,7 @@ def twins(rules: Sequence[Rule], *, seed: int = 0, avoid: Sequence[Rule] = ()) -
     published = (*RULES_FULL.values(), *RULES_LITE.values())
     taken = {signature(r.text) for r in (*published, *rules, *avoid) if r.arity == 3}
     taken |= {signature("True"), signature("False")}
-    out = []
+    out: list[Rule] = []
     for rule in rules:
         if rule.arity != 3:
             raise UsageError("twins are drawn for rules of three numbers")

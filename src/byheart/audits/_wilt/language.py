@@ -195,7 +195,8 @@ def _read(text: str) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         raise DataError(f"not a Python expression ({what}): {_short(text)}") from error
-    count, layer, depth = 0, [tree], 0  # by layers: a deep tree must not exhaust the stack here
+    layer: list[ast.AST] = [tree]
+    count, depth = 0, 0  # by layers: a deep tree must not exhaust the stack here
     while layer:
         depth += 1
         count += len(layer)

@@ -386,9 +386,7 @@ class _Columns:
                     on = on & truth
             else:
                 if level + 1 < len(node.generators):
-                    yield from self._loop(
-                        node, env, on, whole=whole, stop=stop, level=level + 1
-                    )
+                    yield from self._loop(node, env, on, whole=whole, stop=stop, level=level + 1)
                 else:
                     yield on, self.eval(node.elt, env, on)
 
@@ -416,7 +414,9 @@ class _Columns:
             going = going & (truth if every else ~truth)
         return going if every else ~going
 
-    def _mapped(self, every: bool, node: ast.Call, env: dict[str, Value], active: np.ndarray) -> Any:
+    def _mapped(
+        self, every: bool, node: ast.Call, env: dict[str, Value], active: np.ndarray
+    ) -> Any:
         """all or any over map, which is as lazy as a generator."""
         going = np.ones(self.n, dtype=bool)
         lists = [_sequence(self.eval(a, env, active)) for a in node.args[1:]]
@@ -780,5 +780,3 @@ def _select(where: np.ndarray, yes: Value, no: Value) -> Value:
     if not isinstance(where, np.ndarray):
         return yes if where else no
     return np.where(where, yes, no)
-
-
