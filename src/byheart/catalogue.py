@@ -20,7 +20,13 @@ CONTROLS = {
 }
 """What changes a model. Name to (where it is, what it does, packages it needs)."""
 
-MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "linked": (
+        "byheart.notes.linked:LinkedNotes",
+        "notes that are annotated, linked, and described anew as others arrive (A-MEM)",
+        ("yake",),
+    ),
+}
 """Implementations of the Memory protocol, likewise."""
 
 
@@ -65,7 +71,8 @@ def catalogue() -> list[Entry]:
         entries.append(Entry("audit", name, cls.claim, audit_status, tuple(sorted(cls.needs))))
     for kind, table in (("memory", MEMORIES), ("control", CONTROLS)):
         for name, (_, about, packages) in sorted(table.items()):
-            entries.append(Entry(kind, name, about, _status(packages, "torch")))
+            extra = "memory" if kind == "memory" else "torch"
+            entries.append(Entry(kind, name, about, _status(packages, extra)))
     for name, paper in sorted(PAPERS.items()):
         entries.append(Entry("paper", name, paper.claim, _status(("torch", "matplotlib"), "all")))
     return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import xml.etree.ElementTree as ET
@@ -496,8 +497,6 @@ def test_a_users_own_correction_is_not_taken_back_with_what_was_taught(place):
 
 
 def test_links_survive_at_an_equal_budget(place):
-    only_link = {"zoo": 0}
-
     def linker(note, near):
         at = [i for i, n in enumerate(near) if "parrot" in n.content]
         return Decision(tuple(at)) if "zoo" in note.content and at else Decision()
@@ -506,14 +505,13 @@ def test_links_survive_at_an_equal_budget(place):
         parrot = notes.write("the parrot said hello")
         zoo = notes.write("zoo visit on monday with the keeper")
         notes.write_many([f"zoo visit number {i} on monday" for i in range(9)])
-        assert only_link is not None
         assert notes.get(zoo.id).links == (parrot.id,)
         for k in (2, 3, 5):
             found = notes.recall("zoo visit monday keeper", k=k, links=True, budget=k)
             assert len(found) == k
             assert found[-1].item.id == parrot.id
             assert found[-1].via == zoo.id
-            assert all(x.score >= y.score for x, y in zip(found, found[1:], strict=False))
+            assert all(x.score >= y.score for x, y in itertools.pairwise(found))
             without = notes.recall("zoo visit monday keeper", k=k, links=False)
             assert parrot.id not in [h.item.id for h in without]
             assert len(without) == k
@@ -753,7 +751,7 @@ OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(["write", "write", "write", "undo", "erase", "evolve", "reopen"]),
         st.integers(0, 9),
-        st.lists(st.sampled_from("tea cup rose porto zoo cat dog sun".split()), min_size=2, max_size=4),
+        st.lists(st.sampled_from(["tea", "cup", "rose", "porto", "zoo", "cat", "dog", "sun"]), min_size=2, max_size=4),
     ),
     max_size=14,
 )  # fmt: skip
@@ -827,6 +825,6 @@ def test_an_annotator_of_ones_own(place):
     with LinkedNotes(place, toy, annotator=mine) as notes:
         note = notes.write("Ana: hello").note
         assert (note.keywords, note.tags, note.annotation.by) == (("Ana",), ("Ana",), "me")
-    with LinkedNotes(place, toy, annotator=lambda c, **_: "x") as notes:
-        with pytest.raises(UsageError, match="returns an Annotation"):
-            notes.write("hello")
+    wrong = LinkedNotes(place, toy, annotator=lambda c, **_: "x")
+    with wrong, pytest.raises(UsageError, match="returns an Annotation"):
+        wrong.write("hello")

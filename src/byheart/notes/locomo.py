@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from byheart.core.stats import bootstrap, paired_bootstrap
 from byheart.notes._locomo_data import CATEGORIES, Conversation, Question, read, token_f1
 from byheart.notes._locomo_methods import METHODS, Method, method
 from byheart.notes.search import Encoder
+
+import_module("byheart.notes._locomo_linked")  # registers its rows
 
 __all__ = ["CUTS", "GROUPS", "METHODS", "Locomo", "Row", "bench", "method", "read", "token_f1"]
 
