@@ -230,7 +230,8 @@ The candidates are `Candidates`. What a ranker needs beside the best by words an
 says by attributes, each of which may be missing:
 
 - `reach` (int): that many neighbours on either side, of the same ``labels["thread"]``;
-- `around` (int): of so many of the best only (all, if it is missing);
+- `around` (int): of a large scope only so many of the best by words and by meaning, with their
+  neighbours, and half as many of what was said at a time that is asked for;
 - `whole` (int): everything that may be seen, where the scope has no more items than this;
 - `vectors` (bool): `Candidate.vectors`, `Candidates.vector` and `Candidates.sample`;
 - `times(query, asked)`: pairs of days; what was said on them is among the candidates;

@@ -23,6 +23,7 @@ from byheart.core.item import Item
 from byheart.core.memory import Candidate, Candidates, Corpus, Hit, Sample
 from byheart.core.spoken import spoken
 from byheart.core.words import stemmer, words
+from byheart.notes import search_note
 from byheart.notes.search import NoteSearch, Weights
 from byheart.notes.search_note import Note, Parsed, parse
 from byheart.notes.time_expressions import find_times
@@ -59,7 +60,7 @@ class NoteRanker:
         weights: How much each part counts.
         stem: Word to stem; as the store's index stems, if left out.
         whole: Scopes up to so many items are ranked whole.
-        around: Of so many of the best candidates the neighbours are fetched.
+        around: Of larger ones so many of the best candidates are ranked, with their neighbours.
 
     >>> from datetime import datetime
     >>> said = [Candidate(Item(t, id=t[:5], valid_from=datetime(2023, 5, day)), 0.0, order=day)
@@ -86,11 +87,14 @@ class NoteRanker:
         self._built: tuple[list[Any], NoteSearch] | None = None
         self._sampled: tuple[Sample, NoteSearch] | None = None
         self._parsed = lru_cache(maxsize=8192)(self._parse)
+        self._name = lru_cache(maxsize=1024)(self._words_of_name)
 
     def forget(self) -> None:
         """Keep nothing of what was seen: something was erased."""
         self._built = self._sampled = None
         self._parsed.cache_clear()
+        self._name.cache_clear()
+        search_note._head.cache_clear()
 
     def times(self, query: str, asked: datetime | None = None) -> list[tuple[date, date]]:
         """First and last day of every time that a query names."""
@@ -155,7 +159,7 @@ class NoteRanker:
         sought = set(words(query, self._stem))
         if sample is not None and sample.speakers:
             wide = _width(sample.runs, self.reach)
-            said = [set(words(s, self._stem)) for s in sample.speakers]
+            said = [self._name(s) for s in sample.speakers]
             for term in sought & set().union(*said):
                 # speakers' names are not borrowed from neighbours, what is said of them is
                 named = sum(term in s for s in said) / len(said)
@@ -173,6 +177,9 @@ class NoteRanker:
         # the index holds speakers, but no days
         length = corpus.length + _day_words(np.array(search._state.days))
         return Corpus(corpus.notes, length, having, meaning)
+
+    def _words_of_name(self, speaker: str) -> frozenset[str]:
+        return frozenset(words(speaker, self._stem))
 
     def _near(self, sample: Sample, vector: np.ndarray) -> np.ndarray:
         """`[S]` cosine of the items of a sample with the query, as `NoteSearch` takes it."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 
 from byheart.core.words import words
 from byheart.notes.search_text import passages
@@ -76,9 +77,8 @@ class Parsed:
 def parse(note: Note, stem: Callable[[str], str]) -> Parsed:
     """Work a note out."""
     day = note.time.date() if isinstance(note.time, datetime) else note.time
-    head = f"{note.speaker} {day.day} {month_name(day.month)} {day.year}" if day else note.speaker
     spans = find_times(note.text, day)
-    body, front = words(" ".join((note.text, *note.attached)), stem), words(head, stem)
+    body, front = words(" ".join((note.text, *note.attached)), stem), _head(note.speaker, day, stem)
     return Parsed(
         Counter(body),
         Counter(front),
@@ -87,3 +87,10 @@ def parse(note: Note, stem: Callable[[str], str]) -> Parsed:
         day.toordinal() if day else 0,
         tuple((s.first.toordinal(), s.last.toordinal()) for s in spans),
     )
+
+
+@lru_cache(maxsize=1024)
+def _head(speaker: str, day: date | None, stem: Callable[[str], str]) -> tuple[str, ...]:
+    """Words of speaker and date, which many notes share."""
+    told = f"{speaker} {day.day} {month_name(day.month)} {day.year}" if day else speaker
+    return tuple(words(told, stem))
