@@ -7,12 +7,13 @@ import pytest
 from thought_samples import letters, likes, lives, texts
 
 from byheart.core.errors import (
+    StoreError,
     UsageError,
 )
 from byheart.core.item import TRUST, Item
 from byheart.memory import Memory
 from byheart.notes._thought import Thought, merged_text
-from byheart.notes._thought_ops import _TRUST
+from byheart.notes._thought_ops import _TRUST, Hooks
 from byheart.notes.thoughts import ThoughtMemory
 from byheart.stores.sqlite import SqliteStore
 
@@ -91,6 +92,35 @@ def test_another_handle_sees_what_is_written(tmp_path):
         assert b.recall("Rome")[0].item.content == "Ana lives in Rome"
         b.insert([lives("Bern")])
         assert texts(a) == ["Ana lives in Bern"]
+
+
+def test_a_change_by_somebody_else_meanwhile_leaves_nothing_half_done(tmp_path):
+    path = tmp_path / "m.db"
+    with Memory(path) as other:
+
+        def meddle(groups):
+            held = next(i for i in other.items() if i.content == "Ana lives in Rome")
+            other.supersede(held.id, Item("Ana has no home"))
+            return [[] for _ in groups]
+
+        with ThoughtMemory(path, encoder=letters) as memory:
+            memory.insert([lives("Rome"), likes("tea")])
+            memory.hooks = Hooks(merge=meddle)
+            with pytest.raises(StoreError, match="call again"):
+                memory.insert([likes("chess"), lives("Bern")])
+            assert texts(memory) == ["Ana likes tea"]
+            memory.hooks = Hooks()
+            memory.insert([likes("chess"), lives("Bern")])
+            assert texts(memory) == ["Ana likes tea and chess", "Ana lives in Bern"]
+            assert memory.memory.check() == []
+
+
+def test_a_thought_that_was_undone_can_be_kept_again(memory):
+    thought = lives("Rome")
+    memory.undo(memory.insert([thought]))
+    assert texts(memory) == []
+    memory.insert([thought])
+    assert texts(memory) == ["Ana lives in Rome"]
 
 
 def test_over_a_store_or_a_facade_with_its_own_encoder(tmp_path):

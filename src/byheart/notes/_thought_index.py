@@ -15,7 +15,7 @@ import numpy as np
 
 from byheart.core.errors import DataError, UsageError
 from byheart.core.item import Item, moment
-from byheart.core.memory import Selector
+from byheart.core.memory import Event, Selector
 from byheart.notes._thought import (
     SETTINGS,
     THOUGHT,
@@ -32,6 +32,12 @@ __all__ = ["Memo", "ThoughtIndex"]
 
 GROUP_MOST = 40
 """Thoughts of one group that are put in order together; the nearest to the new ones."""
+
+
+Held = tuple[Thought, datetime, datetime | None, bool]
+"""A thought, since when and until when it holds, and whether it can be superseded."""
+
+_CHANGES_NOTHING = ("write", "export", "reject", "recall", "use", "link", "unlink", "scope")
 
 
 class ThoughtIndex:
@@ -136,6 +142,7 @@ class ThoughtIndex:
         self._by_head: dict[str, list[str]] = {}
         self.by_text: dict[str, list[str]] = {}
         self._strong: set[str] = set()
+        self._spans: dict[str, list[Held]] = {}
         self.rows: Groups | None = None
         self._pending: list[tuple[str, str]] = []
         self._seq, self._since = 0, None
@@ -150,6 +157,7 @@ class ThoughtIndex:
                 continue
             self._seq, self._since = event.seq, event.at  # type: ignore[assignment]
             erased = erased or event.kind == "erase"
+            self._unread(event)
             labels = (event.body or {}).get("labels", {})
             if event.kind in ("write", "supersede") and labels.get("type") == THOUGHT:
                 self._index(event.subject, str(event.body["content"]), labels)  # type: ignore[index]
@@ -157,6 +165,17 @@ class ThoughtIndex:
             self._drop_erased()
         if self._embed is not None and self._pending:
             self._embed_pending()
+
+    def _unread(self, event: Event) -> None:
+        """Forget what was read of thoughts that an entry may have changed."""
+        if event.kind in _CHANGES_NOTHING:
+            return
+        old = event.data.get("old")
+        if event.kind == "state" or (event.kind == "supersede" and old):
+            self._spans.pop(event.subject, None)
+            self._spans.pop(str(old), None)
+        else:
+            self._spans.clear()
 
     def _index(self, id: str, text: str, labels: Mapping[str, Any]) -> None:
         if id in self.at:
@@ -234,22 +253,24 @@ class ThoughtIndex:
             group[thought.id] = None
         return _disjoint([list(g) for g in groups.values()])
 
-    def held(self, ids: Sequence[str]) -> list[tuple[Thought, datetime, datetime | None, bool]]:
-        """Thoughts that hold at some time, as is known now: since, until, and if they are current."""
-        out = []
+    def held(self, ids: Sequence[str]) -> list[Held]:
+        """Thoughts that hold at some time, as is known now; what was read is kept."""
         for id in ids:
-            shown = self.memory.show(id)
-            if shown["state"] in ("Archived", "Expired"):
-                continue
-            thought = of_item(Item.from_dict(shown["item"]))
-            spans = [s for s in shown["held"] if s["known_to"] is None]
-            later = shown["versions"][shown["versions"].index(id) + 1 :]
-            free = shown["state"] != "Frozen" and not any(
-                self.memory.show(v)["current"] for v in later
-            )
-            for span in spans:
-                first, last = moment(span["valid_from"]), moment(span["valid_to"])
-                assert first is not None
+            if id not in self._spans:
+                self._spans[id] = self._read(id)
+        return [h for id in ids for h in self._spans[id]]
+
+    def _read(self, id: str) -> list[Held]:
+        shown = self.memory.show(id)
+        if shown["state"] in ("Archived", "Expired"):
+            return []
+        thought = of_item(Item.from_dict(shown["item"]))
+        later = shown["versions"][shown["versions"].index(id) + 1 :]
+        free = shown["state"] != "Frozen" and not any(self.memory.show(v)["current"] for v in later)
+        out = []
+        for span in shown["held"]:
+            first, last = moment(span["valid_from"]), moment(span["valid_to"])
+            if span["known_to"] is None and first is not None:
                 out.append((thought, first, last, free and last is None))
         return out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from byheart.core.errors import UnknownName, UsageError
+from byheart.core.errors import StoreError, UnknownName, UsageError
 from byheart.core.item import Item
 from byheart.core.memory import Receipt
 from byheart.notes._thought import (
@@ -212,12 +212,23 @@ class Plan:
 
         In this order nothing is missing at any moment: what is new is there before what it makes
         superfluous ends.
+
+        Raises:
+            StoreError: Somebody else changed one of the thoughts meanwhile; nothing is left of this.
         """
         out: list[Receipt] = []
-        if first or self._writes:
-            out.append(memory.write([*first, *self._writes]))
-        for id, item in self._changes:
-            out.append(memory.supersede(id, item))
+        try:
+            if first or self._writes:
+                out.append(memory.write([*first, *self._writes]))
+            for id, item in self._changes:
+                out.append(memory.supersede(id, item))
+        except StoreError as error:
+            for done in reversed(out):
+                memory.undo(done)
+            raise StoreError(
+                f"a thought was changed by somebody else meanwhile ({error}); nothing of this turn was "
+                "kept, call again"
+            ) from error
         return out
 
 

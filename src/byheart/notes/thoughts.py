@@ -263,6 +263,8 @@ class ThoughtMemory:
         for t in thoughts:
             if not isinstance(t, Thought):
                 raise UsageError(f"the extract hook gave a {type(t).__name__}, not a Thought")
+        # an id that was there and was undone would be taken for the old one
+        thoughts = [t.but() if t.id in self.index.at else t for t in thoughts]
         vectors: dict[str, np.ndarray] = {}
         if self._embed is not None and thoughts:
             made = unit(self._embed([t.text for t in thoughts]))
