@@ -307,7 +307,7 @@ def test_a_large_scope_gets_an_index_of_its_own(postgres, small):
             plan = _plan(conn, ana, vector)
             rows, _ = ana._vectors.nearest(conn, vector, 10)
             exact = conn.execute(
-                "SELECT row FROM vectors WHERE scope = ? ORDER BY v <#> CAST(? AS vector) LIMIT 10",
+                "SELECT row FROM vectors WHERE scope = ? ORDER BY v <#> ? LIMIT 10",
                 (ana._scope_ids(conn)[0], _postgres_vectors._text(vector)),
             ).fetchall()
         assert "vectors_hnsw" in plan

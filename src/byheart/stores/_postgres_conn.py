@@ -20,7 +20,16 @@ from byheart.core.errors import (
     need,
 )
 
-__all__ = ["Address", "PgConnection", "is_address", "lost", "told"]
+__all__ = [
+    "Address",
+    "Half",
+    "PgConnection",
+    "Vector",
+    "adapt_vectors",
+    "is_address",
+    "lost",
+    "told",
+]
 
 _PARTS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\?(\d*)""")
 _HIDDEN = "postgresql://USER@HOST:PORT/DATABASE"
@@ -132,6 +141,33 @@ def _unescape(text: str) -> str:
     return text.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in text else text
 
 
+class _Later:
+    """What a statement gave that is not sent yet; asking for it sends it."""
+
+    def __init__(self, conn: PgConnection) -> None:
+        self._conn = conn
+        self.cursor: Any = None
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that it changed."""
+        if self.cursor is None:
+            self._conn.flush()
+        return int(self.cursor.rowcount)
+
+
+_CHANGES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b")
+_AT_ONCE = 1000
+
+
+class Vector(str):
+    """Text of a vector, sent as pgvector's type, so that the server reads it once a statement."""
+
+
+class Half(str):
+    """Text of a vector of half precision."""
+
+
 class PgConnection:
     """What the stores need of a connection, over psycopg's; see `byheart.stores._writer.Conn`.
 
@@ -153,6 +189,8 @@ class PgConnection:
             address.conninfo, autocommit=True, client_encoding="utf8", **more
         )
         self._numbers = itertools.count()
+        self.lazy = False
+        self._waiting: list[tuple[_Later, str, Any]] = []
         self.notices: list[str] = []
         self.raw.add_notice_handler(
             lambda d: self.notices.append(address.clean(d.message_primary or ""))
@@ -170,9 +208,22 @@ class PgConnection:
         return not self.raw.closed
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Any:
-        """Run a statement; the rows are here when it returns."""
+        """Run a statement; the rows are here when it returns.
+
+        On a connection that writes (`lazy`), what changes rows and gives none waits for the next
+        statement that reads, for `flush` or for 1,000 of its kind, and all of it is sent at once.
+        """
         import psycopg
 
+        if self.lazy and _CHANGES.match(sql) and "RETURNING" not in sql:
+            later = _Later(self)
+            self._waiting.append((later, _translated(sql), tuple(values) or None))
+            if len(self._waiting) >= _AT_ONCE:
+                self.flush()
+            return later
+        if sql.startswith("ROLLBACK"):
+            self._waiting.clear()
+        self.flush()
         cursor = psycopg.RawCursor(self.raw)
         return cursor.execute(_translated(sql), tuple(values) or None)
 
@@ -181,13 +232,29 @@ class PgConnection:
         import psycopg
 
         several = [tuple(v) for v in values]
-        if several:
+        if self.lazy:
+            for one in several:
+                self.execute(sql, one)
+        elif several:
             psycopg.RawCursor(self.raw).executemany(_translated(sql), several)
+
+    def flush(self) -> None:
+        """Run what waits, in one message; an error is that of the first statement that failed."""
+        import psycopg
+
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        with self.raw.pipeline():
+            for later, sql, values in waiting:
+                later.cursor = psycopg.RawCursor(self.raw)
+                later.cursor.execute(sql, values)
 
     def script(self, sql: str) -> list[Any]:
         """Run several statements without values in one message; rows of the last."""
         import psycopg
 
+        self.flush()
         cursor = psycopg.RawCursor(self.raw)
         cursor.execute(sql)
         while cursor.nextset():
@@ -198,6 +265,7 @@ class PgConnection:
         """Rows in pieces of 1,000, for more than fit in memory; within a transaction."""
         import psycopg
 
+        self.flush()
         with psycopg.RawServerCursor(self.raw, f"byheart_{next(self._numbers)}") as cursor:
             cursor.itersize = 1000
             cursor.execute(_translated(sql), tuple(values) or None)
@@ -231,6 +299,17 @@ def _adapt(raw: Any) -> None:
     raw.adapters.register_dumper(str, Text)
     raw.adapters.register_dumper(int, Whole)
     raw.adapters.register_loader("text", Loader)
+
+
+def adapt_vectors(raw: Any) -> None:
+    """Send `Vector` and `Half` under the numbers that the extension's types have here."""
+    from psycopg.types.string import StrDumper
+
+    (numbers,) = raw.execute(
+        "SELECT ARRAY[CAST(CAST('vector' AS regtype) AS oid), CAST(CAST('halfvec' AS regtype) AS oid)]"
+    ).fetchall()
+    for kind, number in zip((Vector, Half), numbers[0], strict=True):
+        raw.adapters.register_dumper(kind, type("Dumper", (StrDumper,), {"oid": int(number)}))
 
 
 def lost(error: BaseException) -> bool:

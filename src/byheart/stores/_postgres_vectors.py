@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from byheart.core.memory import Problem
+from byheart.stores._postgres_conn import Half, Vector
 from byheart.stores._postgres_schema import LOCK
 from byheart.stores._sqlite_vectors import best
 
@@ -104,8 +105,8 @@ class PgVectorIndex:
         rest = [s for s in scopes if s not in indexed]
         if rest:
             found += conn.execute(
-                "SELECT row, -(v <#> CAST(?1 AS vector)) FROM vectors WHERE embedder = ?2 AND"
-                f" scope IN ({','.join(map(str, rest))}) ORDER BY v <#> CAST(?1 AS vector) LIMIT ?3",
+                "SELECT row, -(v <#> ?1) FROM vectors WHERE embedder = ?2 AND"
+                f" scope IN ({','.join(map(str, rest))}) ORDER BY v <#> ?1 LIMIT ?3",
                 (text, embedder, most),
             ).fetchall()
         if indexed:
@@ -115,11 +116,11 @@ class PgVectorIndex:
             )
             try:
                 for scope in sorted(indexed):
-                    half = f"(v::halfvec({self._d})) <#> CAST(CAST(?1 AS text) AS halfvec)"
+                    half = f"(v::halfvec({self._d})) <#> ?3"
                     found += conn.execute(
-                        f"SELECT row, -(v <#> CAST(CAST(?1 AS text) AS vector)) FROM vectors WHERE"
+                        f"SELECT row, -(v <#> ?1) FROM vectors WHERE"
                         f" embedder = {embedder} AND scope = {scope} ORDER BY {half} LIMIT ?2",
-                        (text, most),
+                        (text, most, Half(text)),
                     ).fetchall()
             finally:
                 if conn.in_transaction:
@@ -151,7 +152,7 @@ class PgVectorIndex:
         if not rows:
             return {}
         found = conn.execute(
-            "SELECT row, max(-(v <#> CAST(? AS vector))) FROM vectors WHERE embedder = ? AND"
+            "SELECT row, max(-(v <#> ?)) FROM vectors WHERE embedder = ? AND"
             " row = ANY(?) GROUP BY row",
             (_text(query), embedder, [int(r) for r in rows]),
         ).fetchall()
@@ -175,7 +176,7 @@ class PgVectorIndex:
         ]
         conn.executemany(
             "INSERT INTO vectors(row, part, embedder, scope, v, crc)"
-            " VALUES(?,?,?,?,CAST(CAST(? AS text) AS vector),?) ON CONFLICT DO NOTHING",
+            " VALUES(?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             values,
         )
         return len({v[0] for v in values})
@@ -266,9 +267,9 @@ def _standing(conn: PgConnection, embedder: int) -> set[int]:
     }
 
 
-def _text(vector: np.ndarray) -> str:
+def _text(vector: np.ndarray) -> Vector:
     """A vector as pgvector reads it; nine digits bring every float32 back as it was."""
-    return "[" + ",".join(f"{x:.9g}" for x in vector.tolist()) + "]"
+    return Vector("[" + ",".join(f"{x:.9g}" for x in vector.tolist()) + "]")
 
 
 def _numbers(sent: bytes) -> np.ndarray:

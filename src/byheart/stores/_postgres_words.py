@@ -83,7 +83,7 @@ class PgWordIndex(WordScores):
                 "SELECT (SELECT string_agg(int8send(w.row) || float4send("
                 "ts_rank('{1,1,1,1}', w.terms, q.q)), ''::bytea) FROM words w"
                 " WHERE w.terms @@ q.q) FROM (SELECT CAST(t AS tsquery) AS q FROM"
-                " unnest(CAST(? AS text[])) t) q",
+                " unnest(CAST(? AS text[])) t OFFSET 0) q",
                 ("{" + ",".join(f'"{_quoted(f"{s}_{term}", array=True)}"' for s in scopes) + "}",),
             )
             if packed is not None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from byheart.core.errors import StoreError
-from byheart.stores._postgres_conn import Address, PgConnection, lost, told
+from byheart.stores._postgres_conn import Address, PgConnection, adapt_vectors, lost, told
 from byheart.stores._postgres_schema import LOCK, prepare
 from byheart.stores._writer import Connections, Rows
 
@@ -78,6 +78,7 @@ class PostgresConnections(Connections):
                     "SET enable_seqscan = off; SET jit = off; SET default_transaction_read_only = off"
                 )
                 prepare(conn, self.address, create=create)
+                adapt_vectors(conn.raw)
                 (safe,) = conn.execute("SHOW synchronous_commit").fetchone()
                 if safe == "off":  # a write is on disk when it returns, whatever the server's habit
                     conn.script("SET synchronous_commit = on")
@@ -126,6 +127,10 @@ class PostgresConnections(Connections):
             " SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
         )
         self._xid = rows[0][0]
+        conn.lazy = True
+
+    def _settle(self, conn: PgConnection) -> None:
+        conn.flush()
 
     def _finish(self) -> None:
         try:

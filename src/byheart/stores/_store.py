@@ -205,29 +205,19 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
                 raise UsageError(f"item {item.id} supersedes {item.supersedes}; call supersede")
 
         def job(conn: Conn) -> list[tuple[int, int]]:
-            done, scopes = [], {}
+            scopes = {s: self._scope_for(conn, s) for s in dict.fromkeys(i.scope for i in items)}
+            there: dict[tuple[int, str], str | None] = {}
+            for wanted, scope in scopes.items():
+                there |= _digests(conn, scope, [i.id for i in items if i.scope == wanted])
+            drafts = []
             for item in items:
-                if item.scope not in scopes:
-                    scopes[item.scope] = self._scope_for(conn, item.scope)
-                drafts = self._new(conn, scopes[item.scope], item, draft=draft)
-                done += self._append(conn, drafts) if drafts else []
-            return done
+                drafts += _drafts(there, scopes[item.scope], item, draft=draft)
+            return self._append(conn, drafts) if drafts else []
 
         return self._receipt("write", (i.id for i in items), self._c.write(job))
 
     def _new(self, conn: Conn, scope: int, item: Item, *, draft: bool = False) -> list[Draft]:
-        there = conn.execute(
-            "SELECT digest FROM items WHERE scope = ? AND id = ?", (scope, item.id)
-        ).fetchone()
-        if there is not None:
-            if there[0] == item.digest:
-                return []
-            raise UsageError(
-                f"the id {item.id!r} is there with other content; items are superseded, never "
-                "overwritten"
-            )
-        data = data_of(item, **({"draft": True} if draft else {}))
-        return [Draft("write", item.id, scope, data, body_of(item), item.blob)]
+        return _drafts(_digests(conn, scope, [item.id]), scope, item, draft=draft)
 
     def supersede(self, id: str, item: Item | str) -> Receipt:
         """Put an item in the place of another from its `valid_from` on (now, if left out).
@@ -437,3 +427,32 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _digests(conn: Conn, scope: int, ids: list[str]) -> dict[tuple[int, str], str | None]:
+    """Of these ids those that are there, with their digests."""
+    out: dict[tuple[int, str], str | None] = {}
+    for begin in range(0, len(ids), 500):
+        some = ids[begin : begin + 500]
+        marks = ",".join("?" * len(some))
+        for id, digest in conn.execute(
+            f"SELECT id, digest FROM items WHERE scope = ? AND id IN ({marks})", (scope, *some)
+        ).fetchall():
+            out[scope, id] = digest
+    return out
+
+
+def _drafts(
+    there: dict[tuple[int, str], str | None], scope: int, item: Item, *, draft: bool
+) -> list[Draft]:
+    """The entry that writes an item, none if it is there already; it is noted as there."""
+    if (scope, item.id) in there:
+        if there[scope, item.id] == item.digest:
+            return []
+        raise UsageError(
+            f"the id {item.id!r} is there with other content; items are superseded, never "
+            "overwritten"
+        )
+    there[scope, item.id] = item.digest
+    data = data_of(item, **({"draft": True} if draft else {}))
+    return [Draft("write", item.id, scope, data, body_of(item), item.blob)]

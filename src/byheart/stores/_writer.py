@@ -112,6 +112,9 @@ class Connections:
         """This thread's connection, in a snapshot."""
         raise NotImplementedError
 
+    def _settle(self, conn: Any) -> None:
+        """A job is through: whatever it left to be sent is sent, so that it fails by itself."""
+
     def _done_reading(self, conn: Any) -> None:
         """The snapshot was ended."""
 
@@ -175,6 +178,7 @@ class Connections:
         try:
             with self.told():
                 ticket.result = ticket.job(conn)
+                self._settle(conn)
         except Exception as error:
             ticket.error = error
             if not self._open_transaction(conn):  # the database itself rolled back (disk full)
