@@ -61,8 +61,8 @@ def _status(packages: tuple[str, ...], extra: str) -> str:
 def catalogue() -> list[Entry]:
     """Everything byheart offers on this machine, sorted by kind and name.
 
-    >>> [e.name for e in catalogue() if e.kind == "audit"][:2]
-    ['economic-recall', 'membership']
+    >>> {"economic-recall", "membership"} <= {e.name for e in catalogue() if e.kind == "audit"}
+    True
     """
     entries = []
     audit_status = _status(("inspect_ai", "scipy", "sklearn"), "audit")

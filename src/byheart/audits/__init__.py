@@ -12,6 +12,7 @@ __all__ = ["AUDITS", "audit_class", "make"]
 
 AUDITS: dict[str, str] = {
     "economic-recall": "byheart.audits.economic_recall:EconomicRecall",
+    "knights-and-knaves": "byheart.audits.knights_and_knaves:KnightsAndKnaves",
     "membership": "byheart.audits.membership:Membership",
     "output-distribution": "byheart.audits.output_distribution:OutputDistribution",
     "verbatim": "byheart.audits.verbatim:Verbatim",
