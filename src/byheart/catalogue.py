@@ -26,6 +26,11 @@ MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "notes that are annotated, linked, and described anew as others arrive (A-MEM)",
         ("yake",),
     ),
+    "thoughts": (
+        "byheart.notes.thoughts:ThoughtMemory",
+        "conclusions instead of dialogue, put in order after every turn (Think-in-Memory)",
+        (),
+    ),
 }
 """Implementations of the Memory protocol, likewise."""
 
