@@ -1,18 +1,18 @@
 """Run as a process of its own by the fault tests: writes until told, or killed.
 
-Usage: memory_worker.py FILE SCOPE COUNT NAME. Prints an id as soon as it is acknowledged.
+Usage: memory_worker.py PLACE SCOPE COUNT NAME. Prints an id as soon as it is acknowledged.
 """
 
 import sys
 
 from byheart.core.item import Item
 from byheart.core.memory import Selector
-from byheart.stores.sqlite import SqliteStore
+from byheart.stores import open_store
 
 
-def work(path, scope, count, name):
+def work(place, scope, count, name):
     """Write notes; under the name "mixed" recall and supersede between them."""
-    store = SqliteStore(path, scope)
+    store = open_store(place, scope)
     for i in range(count):
         if name == "mixed" and i % 5 == 4:
             store.recall("note of things", 3)
