@@ -53,12 +53,20 @@ TAMPERING = {
     "an item's state": ("UPDATE items SET state = 'Frozen' WHERE row = 9", "items"),
     "a span's end": ("UPDATE spans SET known_to = 5 WHERE row = 9", "spans"),
     "a scope's name": ("UPDATE scopes SET user = 'eve'", "scopes"),
-    "the index, emptied": ("INSERT INTO words(words) VALUES('delete-all')", "words"),
-    "the index, other words": (
-        "INSERT INTO words(words, rowid, text) VALUES('delete', 9, '1_note')",
+    "the index, emptied": ("DELETE FROM postings", "words"),
+    "the index, a word gone": ("DELETE FROM postings WHERE term = 'note'", "words"),
+    "the index, other words": ("UPDATE postings SET term = 'nota' WHERE term = 'note'", "words"),
+    "the index, other items": (
+        "UPDATE postings SET data = x'000100' WHERE term = 'note'",
         "words",
     ),
-    "a length": ("UPDATE lengths SET tokens = 99 WHERE row = 9", "words"),
+    "the index, no postings": ("UPDATE postings SET data = x'07' WHERE term = 'note'", "words"),
+    "a length": (
+        "UPDATE segments SET docs = CAST(substr(docs, 1, length(docs) - 4) || x'63000000' AS BLOB)",
+        "words",
+    ),
+    "a segment gone": ("DELETE FROM segments WHERE id = (SELECT min(id) FROM segments)", "words"),
+    "a segment cut short": ("UPDATE segments SET docs = substr(docs, 5)", "words"),
 }
 
 

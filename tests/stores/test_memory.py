@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -196,18 +197,18 @@ def test_a_query_reads_no_posting_of_another_scope(tmp_path):
             memory.write(["the cat", "a cat and a dog"])
             memory.recall("cat")
     with Memory(path, "a/ana") as memory, memory.store._c.reading() as conn:
-        rows = conn.execute(
-            "SELECT p.term, i.scope FROM places p JOIN items i ON i.row = p.doc"
-        ).fetchall()
-        assert {scope for _, scope in rows} == {1, 2}
-        assert all(term.startswith(f"{scope}_") for term, scope in rows)
+        scopes = dict(conn.execute("SELECT id, scope FROM segments").fetchall())
+        assert set(scopes.values()) == {1, 2}
+        memory.store._words.forget()
         asked = []
         conn.set_trace_callback(asked.append)
         memory.recall("cat dog")
         conn.set_trace_callback(None)
-        postings = [sql for sql in asked if "FROM places" in sql]
+        postings = [sql for sql in asked if "FROM postings" in sql]
         assert len(postings) == 2
-        assert all("'1_" in sql for sql in postings)
+        for sql in postings:
+            named = re.search(r"segment IN \(([\d,]+)\)", sql)[1].split(",")
+            assert {scopes[int(id)] for id in named} == {1}
 
 
 # ------------------------------------------------------------------ vectors

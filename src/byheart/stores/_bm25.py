@@ -9,22 +9,29 @@ neither scores nor the time a query takes depend on another scope's items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from byheart.core.memory import Corpus
+from byheart.core.memory import Corpus, Problem
 from byheart.core.spoken import spoken
 from byheart.core.words import words_version
 from byheart.stores._log import payload_hash, unpack
 from byheart.stores._words import counted, query_terms
 from byheart.stores._writer import Conn
 
-__all__ = ["WordScores", "note_version", "up_to_date", "words_of"]
+if TYPE_CHECKING:
+    from byheart.stores._store import Store
+
+__all__ = ["Asked", "Scored", "WordScores", "note_version", "up_to_date", "words_of"]
 
 K1, B = 1.2, 0.75
 BATCH = 5_000
+MOST = 50
+"""Problems of one kind that are listed one by one."""
 
 
 def words_of(scope: int, body: Mapping[str, Any]) -> tuple[str, int]:
@@ -48,6 +55,48 @@ def note_version(conn: Conn) -> None:
         "INSERT INTO meta VALUES('words', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (words_version(),),
     )
+
+
+class Asked(Protocol):
+    """A query's words over the scopes; scores are the same however they are asked for."""
+
+    def all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that have a word of the query, in ascending order, and their scores."""
+
+    def best(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first n of `all` by score, best first; of equal ones those recorded first."""
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Scores of some rows, in any order; 0 for those that have no word of the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`Asked` where every item is scored.
+
+    Args:
+        rows: In ascending order.
+        scores: Of each.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+    def all(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `Asked.all`."""
+        return self.rows, self.scores
+
+    def best(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Asked.best`."""
+        order = np.lexsort((self.rows, -self.scores))[:n]
+        return self.rows[order], self.scores[order]
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """As `Asked.at`."""
+        if not len(self.rows):
+            return np.zeros(len(rows))
+        place = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.where(self.rows[place] == rows, self.scores[place], 0.0)
 
 
 class WordScores:
@@ -140,11 +189,11 @@ class WordScores:
             done += len(rows)
         return done
 
-    def drop(self, conn: Conn, row: int, scope: int, body: Mapping[str, Any]) -> int:
-        """Take an item out of the index; 1 if it was in it."""
+    def drop(self, conn: Conn, row: int, scope: int, body: Mapping[str, Any] | None) -> int:
+        """Take an item out of the index, by its body if that is sound; 1 if it was in it."""
         known = conn.execute("DELETE FROM lengths WHERE row = ? RETURNING row", (row,)).fetchall()
         if known and up_to_date(conn):  # an index of other words is dropped as a whole
-            self._take(conn, row, words_of(scope, body)[0])
+            self._take(conn, row, "" if body is None else words_of(scope, body)[0])
         return len(known)
 
     def forget(self) -> None:
@@ -186,6 +235,10 @@ class WordScores:
         hit = np.flatnonzero(total)
         return self._rows[hit], total[hit]
 
+    def ask(self, conn: Conn, scopes: tuple[int, ...], query: str) -> Asked:
+        """The words of a query, scored."""
+        return Scored(*self.scores(conn, scopes, query))
+
     def some(self, n: int) -> list[int]:
         """About n rows, evenly out of all; the same ones while the scope does not double."""
         size = 1 << max(len(self._rows).bit_length() - 1, 0)
@@ -210,3 +263,35 @@ class WordScores:
                 wide = np.count_nonzero(mark[reach : n + reach])
             having[term] = round((1 - share) * len(place) + share * wide)
         return Corpus(n, float(self._tokens.mean()) if n else 0.0, having)
+
+    def problems(self, store: Store, conn: Conn) -> Iterator[Problem]:
+        """Every token of every indexed item is in the index at its place, and nothing else is."""
+        if not up_to_date(conn):
+            return  # made by other rules: the next query makes it anew
+        wanted: dict[int, int] = {}
+        lengths: dict[int, int] = {}
+        for row, scope, n, salt, packed, digest in conn.execute(
+            "SELECT l.row, l.scope, l.tokens, p.salt, p.body, e.payload FROM lengths l"
+            " LEFT JOIN payloads p ON p.seq = l.row LEFT JOIN events e ON e.seq = l.row"
+        ):
+            lengths[row] = n
+            if packed is None or payload_hash(salt, packed) != digest:
+                continue
+            text, count = words_of(scope, unpack(packed)[0])
+            wanted[row] = _sum(enumerate(text.split(" "))) if text else 0
+            if count != n:
+                yield Problem("words", f"row {row}", "has another number of words; rebuild")
+        found: dict[int, int] = dict.fromkeys(wanted, 0)
+        for term, row, place in store._c.stream(conn, self.PLACES):
+            if row not in lengths:
+                yield Problem("words", f"row {row}", "is indexed and is no item; rebuild")
+                return
+            if row in found:
+                found[row] = (found[row] + zlib.crc32(term.encode()) * (place + 1)) % 2**64
+        wrong = [r for r, value in wanted.items() if found[r] != value]
+        for row in wrong[:MOST]:
+            yield Problem("words", f"row {row}", "is indexed under other words; rebuild")
+
+
+def _sum(places: Any) -> int:
+    return sum(zlib.crc32(term.encode()) * (i + 1) for i, term in places) % 2**64

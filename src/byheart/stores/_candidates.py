@@ -12,6 +12,7 @@ import numpy as np
 from byheart.core.item import Item
 from byheart.core.memory import Candidate, Hit, Sample
 from byheart.core.spoken import spoken
+from byheart.stores._bm25 import Asked
 from byheart.stores._log import load_items
 from byheart.stores._schema import from_micros
 
@@ -104,7 +105,9 @@ class Kept:
             rows = [r for r in rows if r in items]
             told = [spoken(items[r].content, items[r].labels) for r in rows]
             vectors = {} if read is None else read(conn, embedder, rows)
-            none = np.zeros((0, next(iter(vectors.values())).shape[1] if vectors else 0), np.float32)
+            none = np.zeros(
+                (0, next(iter(vectors.values())).shape[1] if vectors else 0), np.float32
+            )
             made = Sample(
                 tuple(t.speaker for t in told),
                 tuple(runs[r] for r in rows),
@@ -176,20 +179,14 @@ def said_then(
     conn: Conn,
     scopes: tuple[int, ...],
     spans: Iterable[tuple[date, date]],
-    by_words: tuple[np.ndarray, np.ndarray],
+    asked: Asked,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of what was said within spans of days, with their scores by words (0 where none)."""
     rows, days = store._days.all(conn, scopes)
     met = np.zeros(len(rows), bool)
     for first, last in spans:
         met |= (days >= first.toordinal()) & (days <= last.toordinal())
-    rows = rows[met]
-    scores = np.zeros(len(rows))
-    if len(by_words[0]) and len(rows):
-        at = np.minimum(np.searchsorted(by_words[0], rows), len(by_words[0]) - 1)
-        there = by_words[0][at] == rows
-        scores[there] = by_words[1][at[there]]
-    return rows, scores
+    return rows[met], asked.at(rows[met])
 
 
 def everything(

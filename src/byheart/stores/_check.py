@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from byheart.core.errors import CorruptStore, OutputError
 from byheart.core.memory import Problem
 from byheart.stores import _sqlite_recall
 from byheart.stores._apply import apply
-from byheart.stores._bm25 import up_to_date, words_of
 from byheart.stores._log import START, entry_hash, payload_hash, unpack
 from byheart.stores._schema import DERIVED, DERIVED_TABLES, FOREVER
 from byheart.stores._sqlite_schema import statements
@@ -37,7 +35,7 @@ def check(store: Store, head: str | None) -> list[Problem]:
             found, replay = _chain(store, conn, head)
             problems += found
             problems += _tables(store, conn, replay)
-            problems += _words(store, conn)
+            problems += store._words.problems(store, conn)
             problems += store._place_problems(conn)
             if conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone():
                 problems.append(
@@ -142,39 +140,6 @@ def _differences(here: Any, there: Any) -> Iterator[tuple[Any, Any]]:
 
 def _key(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple((v is not None, str(type(v)), v) for v in row[:3])
-
-
-def _words(store: Store, conn: Conn) -> Iterator[Problem]:
-    """Every token of every indexed item is in the index at its place, and nothing else is."""
-    if not up_to_date(conn):
-        return  # made by other rules: the next query makes it anew
-    wanted: dict[int, int] = {}
-    lengths: dict[int, int] = {}
-    for row, scope, n, salt, packed, digest in conn.execute(
-        "SELECT l.row, l.scope, l.tokens, p.salt, p.body, e.payload FROM lengths l"
-        " LEFT JOIN payloads p ON p.seq = l.row LEFT JOIN events e ON e.seq = l.row"
-    ):
-        lengths[row] = n
-        if packed is None or payload_hash(salt, packed) != digest:
-            continue
-        text, count = words_of(scope, unpack(packed)[0])
-        wanted[row] = _sum(enumerate(text.split(" "))) if text else 0
-        if count != n:
-            yield Problem("words", f"row {row}", "has another number of words; rebuild")
-    found: dict[int, int] = dict.fromkeys(wanted, 0)
-    for term, row, place in store._c.stream(conn, store._words.PLACES):
-        if row not in lengths:
-            yield Problem("words", f"row {row}", "is indexed and is no item; rebuild")
-            return
-        if row in found:
-            found[row] = (found[row] + zlib.crc32(term.encode()) * (place + 1)) % 2**64
-    wrong = [r for r, value in wanted.items() if found[r] != value]
-    for row in wrong[:MOST]:
-        yield Problem("words", f"row {row}", "is indexed under other words; rebuild")
-
-
-def _sum(places: Any) -> int:
-    return sum(zlib.crc32(term.encode()) * (i + 1) for i, term in places) % 2**64
 
 
 def rebuild(store: Store) -> dict[str, int]:

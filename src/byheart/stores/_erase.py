@@ -116,9 +116,9 @@ def _take(store: Store, conn: Conn, row: int, scope: int, id: str) -> dict[str, 
         " WHERE p.seq = ?",
         (row,),
     ).fetchone()
-    out = {"keyword index": 0}
-    if found is not None and payload_hash(found[0], found[1]) == found[2]:
-        out["keyword index"] = store._words.drop(conn, row, scope, unpack(found[1])[0])
+    sound = found is not None and payload_hash(found[0], found[1]) == found[2]
+    body = unpack(found[1])[0] if sound else None
+    out = {"keyword index": store._words.drop(conn, row, scope, body)}
     out["vectors"] = store._vectors.drop(conn, row)
     (out["links"],) = conn.execute(
         "SELECT count(*) FROM links WHERE scope = ?1 AND (a = ?2 OR b = ?2)", (scope, id)

@@ -40,6 +40,12 @@ CREATE OR REPLACE TRIGGER payloads_stay BEFORE UPDATE ON payloads
   FOR EACH ROW EXECUTE FUNCTION byheart_keep();
 """
 
+_LENGTHS = """
+CREATE TABLE IF NOT EXISTS lengths(
+  row INTEGER PRIMARY KEY, scope INTEGER NOT NULL, tokens INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS lengths_scope ON lengths(scope, row, tokens);
+"""
+
 _INDEXES = """
 CREATE TABLE IF NOT EXISTS words(
   row BIGINT NOT NULL, part BIGINT NOT NULL, scope BIGINT NOT NULL, terms TSVECTOR NOT NULL,
@@ -75,7 +81,7 @@ def quoted(name: str) -> str:
 
 def ddl() -> str:
     """All statements that make the tables, for a schema that is on the search path."""
-    text = LOG + DERIVED + CATALOGUE
+    text = LOG + DERIVED + CATALOGUE + _LENGTHS
     for pattern, put in (
         (r"\) WITHOUT ROWID", ")"), (r"\)\s+WITHOUT ROWID", ")"), (r"\bINTEGER\b", "BIGINT"),
         (r"\bBLOB\b", "BYTEA"), (r"\bREAL\b", "DOUBLE PRECISION"),

@@ -96,14 +96,11 @@ CREATE INDEX IF NOT EXISTS members_item ON members(item);
 """
 
 CATALOGUE = """
-CREATE TABLE IF NOT EXISTS lengths(
-  row INTEGER PRIMARY KEY, scope INTEGER NOT NULL, tokens INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS lengths_scope ON lengths(scope, row, tokens);
 CREATE TABLE IF NOT EXISTS embedders(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, dimensions INTEGER NOT NULL,
   probe BLOB NOT NULL, UNIQUE(name, version));
 """
-"""How long items are in words, and whose vectors there are; the indexes themselves differ."""
+"""Whose vectors there are; the indexes themselves differ."""
 
 DERIVED_TABLES = (
     "members", "versions", "cubes", "links", "parents", "spans", "items", "scopes",

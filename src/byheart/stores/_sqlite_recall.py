@@ -13,6 +13,7 @@ import numpy as np
 from byheart.core.errors import UsageError
 from byheart.core.item import KINDS, moment
 from byheart.core.memory import Candidate, Candidates, Hit, Ranker
+from byheart.stores._bm25 import Asked
 from byheart.stores._candidates import (
     ANCHORS,
     Span,
@@ -243,29 +244,36 @@ def recall(
             getattr(ranker, "forget", int)()
         when = times(store, conn, as_of, known_at)
 
+        mine = None if members is None else frozenset(members)
+
         def seen(rows: Sequence[int]) -> dict[int, Span]:
+            if mine is not None:  # neighbours may lie outside of the cube
+                rows = [r for r in rows if r in mine]
             return _visible_rows(store, conn, when, rows, kinds, archived, members)
 
         depth = max(DEPTH, 4 * k)
-        by_words = store._words.scores(conn, scopes, query)
+        asked = store._words.ask(conn, scopes, query)
         embedder = None if vector is None else store._embedder_id()
         all_rows = everything(conn, scopes, getattr(ranker, "whole", 0), members)
+        then: dict[int, Span] = {}
         if all_rows is not None:
             pool = seen(all_rows)
         else:
-            pool = _seen_among(by_words, depth, seen, members)
+            pool = _seen_by_words(asked, depth, seen, members)
             if embedder is not None and vector is not None:
                 store._vectors.prepare(conn, embedder, scopes)
                 pool.update(_nearest(store, conn, vector, depth, seen, members))
             named = getattr(ranker, "times", None)
             spans = [] if named is None else named(query, from_micros(when.valid))
             if spans:
-                then = said_then(store, conn, scopes, spans, by_words)
-                pool.update(_seen_among(then, depth, seen, members))
+                met = said_then(store, conn, scopes, spans, asked)
+                then = _seen_among(met, depth, seen, members)
+                pool.update(then)
         if not pool:
             return []
-        words = _those(by_words, pool)
         rows = sorted(pool)
+        scored = asked.at(np.array(rows, np.int64))
+        words = {r: s for r, s in zip(rows, scored.tolist(), strict=True) if s}
         vectors: dict[int, np.ndarray] = {}
         if embedder is None or vector is None:
             meaning: dict[int, float] = {}
@@ -287,8 +295,13 @@ def recall(
                 for r, i in zip(best, top[:k], strict=True)
                 if r in items
             ]
-        around = [rows[i] for i in top[: getattr(ranker, "around", len(rows))]]
+        most = max(getattr(ranker, "around", len(rows)), 2 * k)
+        around = [rows[i] for i in top[:most]]
         whole = all_rows is not None
+        if not whole:  # reading and ranking the rest would take longer than finding it did
+            kept = {*around, *list(then)[: most // 2]}
+            rows = [r for r in rows if r in kept]
+            pool = {r: pool[r] for r in rows}
         near, runs = neighbours(conn, rows, getattr(ranker, "reach", 0), seen, whole, around)
         if vectors and near:
             more = store._kept.vectors(conn, store._vectors.passages, embedder or 0, list(near))
@@ -310,17 +323,6 @@ def recall(
         return _chosen(ranker, query, told, k)
 
 
-def _those(found: tuple[np.ndarray, np.ndarray], wanted: Iterable[int]) -> dict[int, float]:
-    """Scores of some rows out of all, which are in ascending order."""
-    rows, scores = found
-    if not len(rows):
-        return {}
-    some = np.array(sorted(wanted), np.int64)
-    at = np.minimum(np.searchsorted(rows, some), len(rows) - 1)
-    there = rows[at] == some
-    return dict(zip(some[there].tolist(), scores[at[there]].tolist(), strict=True))
-
-
 def _chosen(ranker: Ranker, query: str, candidates: Candidates, k: int) -> list[Hit]:
     """What a ranker chose; it cannot bring in what it was not given."""
     hits = list(ranker(query, candidates, k))
@@ -334,6 +336,22 @@ def _chosen(ranker: Ranker, query: str, candidates: Candidates, k: int) -> list[
             + (", some of them twice" if twice else "")
         )
     return hits
+
+
+def _seen_by_words(
+    asked: Asked,
+    n: int,
+    seen: Callable[[Sequence[int]], dict[int, Span]],
+    members: Sequence[int] | None,
+) -> dict[int, Span]:
+    """The n best by words that may be seen; all are scored only if too many of those may not."""
+    for wide in (2 * n, 32 * n) if members is None else ():
+        rows = asked.best(wide)[0].tolist()
+        may = seen(rows)
+        out = {r: may[r] for r in [r for r in rows if r in may][:n]}
+        if len(out) >= n or len(rows) < wide:
+            return out
+    return _seen_among(asked.all(), n, seen, members)
 
 
 def _seen_among(

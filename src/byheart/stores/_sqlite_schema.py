@@ -1,8 +1,8 @@
 """The file: SQLite's settings, its indexes over words and vectors, and its errors as ours.
 
 ==========  =====================================================================================
-words       FTS5 without content; every token carries its scope's number in front, so that neither
-            scores nor the time a query takes depend on another scope's items
+segments    groups of one scope's items in the keyword index: their rows and lengths
+postings    which items of a segment have a word, and how often; see `_sqlite_words`
 vectors     one row an item and embedder, with a checksum
 ==========  =====================================================================================
 """
@@ -22,9 +22,13 @@ __all__ = ["INDEXES", "open_file", "statements", "told"]
 APPLICATION = 0x62796874
 
 INDEXES = """
-CREATE VIRTUAL TABLE IF NOT EXISTS words
-  USING fts5(text, content='', columnsize=0, tokenize="ascii tokenchars '_'");
-CREATE VIRTUAL TABLE IF NOT EXISTS places USING fts5vocab(words, 'instance');
+CREATE TABLE IF NOT EXISTS segments(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, first INTEGER NOT NULL,
+  last INTEGER NOT NULL, n INTEGER NOT NULL, docs BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS segments_scope ON segments(scope, last);
+CREATE TABLE IF NOT EXISTS postings(
+  segment INTEGER NOT NULL, term TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY(segment, term))
+  WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vectors(
   id INTEGER PRIMARY KEY AUTOINCREMENT, embedder INTEGER NOT NULL REFERENCES embedders(id),
   scope INTEGER NOT NULL, row INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL,
