@@ -189,12 +189,31 @@ class Memory(CubeVerbs):
         *,
         history: bool = True,
         cube: str | None = None,
+        format: str | None = None,
     ) -> int:
-        """Write items to a file of JSON lines, whole or not at all; returns how many lines.
+        """Write items to a file of JSON lines, or to a folder of Markdown files.
 
         The export is entered in the log, so that a later erasure can name it.
+
+        Args:
+            path: A file, written whole or not at all; or a folder, see `byheart.stores.FileStore`.
+            selector: Which items; all if left out.
+            history: Superseded ones too; in JSON lines also what was undone, and cubes.
+            cube: Only this cube; in JSON lines with all its versions.
+            format: ``"jsonl"``, ``"okf"`` (Markdown in the Open Knowledge Format), or None: a path
+                that ends in "/" or is a folder means "okf".
+
+        Returns:
+            How many lines, or files.
         """
+        folder = str(path).endswith(("/", os.sep)) or Path(path).is_dir()
+        if format not in (None, "jsonl", "okf"):
+            raise UnknownName("format", str(format), ["jsonl", "okf"])
         path = Path(path)
+        if format == "okf" or (format is None and folder):
+            from byheart.stores._okf_import import export_folder
+
+            return export_folder(self.store, path, selector, history=history, cube=cube)
         lines = export_lines(self.store, selector, history=history, cube=cube)
         body = {"to": str(path), "cube": cube or ""}
         return _write_lines(path, lines, lambda: self.store.note("export", body=body))
@@ -206,21 +225,40 @@ class Memory(CubeVerbs):
         self.store.note("export", body={"to": "a pipe", "cube": options.get("cube") or ""})
         return itertools.chain(begun, lines)
 
-    def import_(self, source: str | Path | Iterable[str], *, where: str | None = None) -> Receipt:
+    def import_(
+        self,
+        source: str | Path | Iterable[str],
+        *,
+        where: str | None = None,
+        take: str | None = None,
+    ) -> Receipt:
         """Take in an export, all of it or nothing.
 
+        From a folder: a file that was edited supersedes its item, a new one is written, a missing
+        one is named in `beyond` of the receipt and its item stays; `reached` counts them.
+
         Args:
-            source: A file, or its lines.
+            source: A file or its lines; or a folder of Markdown files.
             where: Its name, for messages.
+            take: Where a file was edited and its item superseded here meanwhile: ``"files"`` or
+                ``"memory"`` wins.
 
         Raises:
             DataError: With line and column of what cannot be read.
+            MergeConflict: See `take`; nothing was imported.
         """
+        folder = isinstance(source, str | Path) and Path(source).is_dir()
+        if folder:
+            from byheart.stores._okf_import import import_folder
+
+            return import_folder(self.store, Path(str(source)), take=take)
+        if take is not None:
+            raise UsageError("take goes with a folder")
         if not isinstance(source, str | Path):
             return import_lines(self.store, source, where or "import")
         path = Path(source)
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 return import_lines(self.store, file, where or str(path))
         except UnicodeDecodeError as error:
             raise DataError(
@@ -228,7 +266,7 @@ class Memory(CubeVerbs):
             ) from error
         except FileNotFoundError as error:
             raise DataError(f"{path} does not exist") from error
-        except (IsADirectoryError, PermissionError) as error:
+        except (NotADirectoryError, PermissionError) as error:
             raise DataError(f"{path}: {error.strerror}") from error
 
     def rebuild(self) -> dict[str, int]:

@@ -268,7 +268,6 @@ def _take_item(
     scope = scopes[item.scope]
     draft = record.get("draft") is True
     drafts = store._new(conn, scope, item, draft=draft)
-    ids.append(item.id)
     if not drafts:
         return []
     old = item.supersedes
@@ -281,8 +280,11 @@ def _take_item(
                 f"{place}: item {item.id} supersedes {old}, which is neither before it in the file "
                 "nor in this memory"
             )
+        if old not in ids:
+            _may_supersede(store, conn, old, scope, f"{place}: item {item.id} supersedes {old}")
         d = drafts[0]
         drafts = [Draft("supersede", d.subject, scope, d.data, d.body, d.blob)]
+    ids.append(item.id)
     done = store._append(conn, drafts)
     if record.get("undone") is True:
         seq, at = done[-1]
@@ -292,6 +294,27 @@ def _take_item(
         done += store._append(conn, [store._step(item.id, scope, before, to, "import")])
         before = to
     return done
+
+
+def _may_supersede(store: Store, conn: Conn, old: str, scope: int, what: str) -> None:
+    """What was here before the import is protected as it is from any other caller."""
+    row, _, state = store._find(conn, old)
+    if state in ("Frozen", "Expired"):
+        raise DataError(f"{what}, which is {state} here; nothing was imported")
+    store._may_change(conn, old, scope)
+    open_ = conn.execute(
+        "SELECT 1 FROM spans WHERE row = ? AND known_to = ?", (row, FOREVER)
+    ).fetchone()
+    taken = conn.execute(
+        "SELECT i.id FROM items i JOIN spans s ON s.row = i.row AND s.known_to = ?"
+        " WHERE i.scope = ? AND i.supersedes = ?",
+        (FOREVER, scope, old),
+    ).fetchone()
+    if taken or not open_:
+        by = f"was superseded here by {taken[0]}" if taken else "is no longer current here"
+        raise DataError(
+            f"{what}, which {by}; nothing was imported. Undo one of the two, then import again"
+        )
 
 
 def _take_cube(store: Store, conn: Conn, told: Any, place: str) -> list[tuple[int, int]]:
