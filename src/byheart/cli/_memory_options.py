@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from byheart.memory import Memory
 
 __all__ = [
-    "Actor", "AsOf", "Cube", "Db", "Encoder", "Json", "K", "KnownAt", "Labels", "Prompt", "ScopeName",
+    "Actor", "AsOf", "Cube", "Db", "Encoder", "Json", "K", "KnownAt", "Labels", "Prompt", "Ranker", "ScopeName",
     "Source", "ValidFrom", "ValidTo", "labels_of", "one_line", "open_memory", "print_json",
     "print_receipt", "read_text",
 ]  # fmt: skip
@@ -41,8 +41,19 @@ ScopeName = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Encoder = Annotated[
     str | None,
-    typer.Option("--encoder", envvar="BYHEART_ENCODER", help="minilm or st:NAME: search by meaning too."),
-]  # fmt: skip
+    typer.Option(
+        "--encoder",
+        envvar="BYHEART_ENCODER",
+        help="minilm, st:NAME or endpoint:URL#MODEL (its key in BYHEART_ENCODER_KEY): search by meaning too.",
+    ),
+]
+Ranker = Annotated[
+    str | None,
+    typer.Option(
+        "--ranker",
+        help="notes (neighbours, speakers and times count too; the default) or plain (BM25 and cosine alone).",
+    ),
+]
 K = Annotated[int, typer.Option("-k", "--k", help="At most so many.")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="As it held in the world then.")]
 KnownAt = Annotated[str | None, typer.Option("--known-at", help="As it was known then.")]
@@ -66,6 +77,7 @@ def open_memory(
     *,
     create: bool,
     encoder: str | None = None,
+    ranker: str | None = None,
     actor: str | None = None,
 ) -> Memory:
     """The memory of `--db`; the caller is `actor`, ``BYHEART_ACTOR`` or "local" as in Python."""
@@ -75,7 +87,7 @@ def open_memory(
 
     caller = (os.environ.get("BYHEART_ACTOR") or "local") if actor is None else actor
     if db is not None and is_address(db):
-        return Memory(db, scope, create=create, encoder=encoder, actor=caller)
+        return Memory(db, scope, create=create, encoder=encoder, ranker=ranker, actor=caller)
     path = Path(db) if db else _home() / ".byheart" / "memory.db"
     if create and db is None:
         try:
@@ -85,7 +97,7 @@ def open_memory(
                 f"cannot make {path.parent}: {error.strerror}; name a file: --db"
             ) from error
     fresh = create and not path.exists()
-    memory = Memory(path, scope, create=create, encoder=encoder, actor=caller)
+    memory = Memory(path, scope, create=create, encoder=encoder, ranker=ranker, actor=caller)
     if fresh:
         typer.echo(f"made {path}", err=True)
     return memory

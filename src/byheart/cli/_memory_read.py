@@ -16,6 +16,7 @@ from byheart.cli._memory_options import (
     K,
     KnownAt,
     Prompt,
+    Ranker,
     ScopeName,
     one_line,
     open_memory,
@@ -33,6 +34,7 @@ def recall(
     cube: Cube = None,
     prompt: Prompt = False,
     encoder: Encoder = None,
+    ranker: Ranker = None,
     db: Db = None,
     scope: ScopeName = None,
     json: Json = False,
@@ -42,7 +44,7 @@ def recall(
 
     if prompt and json:
         raise UsageError("--prompt and --json contradict each other; give one")
-    with open_memory(db, scope, create=False, encoder=encoder) as memory:
+    with open_memory(db, scope, create=False, encoder=encoder, ranker=ranker) as memory:
         hits = memory.recall(query, k, as_of=as_of, known_at=known_at, cube=cube)
     if json:
         print_json([h.to_dict() for h in hits])
@@ -65,14 +67,15 @@ def as_of(
     known_at: KnownAt = None,
     prompt: Prompt = False,
     encoder: Encoder = None,
+    ranker: Ranker = None,
     db: Db = None,
     scope: ScopeName = None,
     json: Json = False,
 ) -> None:
     """What held at a time; in Python: memory.recall(query, as_of=when)."""
     recall(
-        query, k=k, as_of=when, known_at=known_at, prompt=prompt, encoder=encoder, db=db,
-        scope=scope, json=json,
+        query, k=k, as_of=when, known_at=known_at, prompt=prompt, encoder=encoder, ranker=ranker,
+        db=db, scope=scope, json=json,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Memory in text: finding notes again."""
 
 from byheart.notes.linked import LinkedNote, LinkedNotes, LinkReceipt
+from byheart.notes.ranker import NoteRanker
 from byheart.notes.search import Match, Note, NoteSearch, Weights
 from byheart.notes.search_encoder import MiniLM
 from byheart.notes.thoughts import Thought, ThoughtMemory, cross_polytope_hash
@@ -13,6 +14,7 @@ __all__ = [
     "Match",
     "MiniLM",
     "Note",
+    "NoteRanker",
     "NoteSearch",
     "Thought",
     "ThoughtMemory",
