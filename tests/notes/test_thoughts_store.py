@@ -94,6 +94,34 @@ def test_another_handle_sees_what_is_written(tmp_path):
         assert texts(a) == ["Ana lives in Bern"]
 
 
+def test_a_restart_embeds_nothing_again(tmp_path):
+    def counted(rows):
+        counted.n += len(rows)
+        return letters(rows)
+
+    counted.n, counted.name = 0, "letters"
+    told = [likes(f"thing number {n}", head=f"P{n}") for n in range(40)]
+    with ThoughtMemory(tmp_path / "m.db", encoder=counted) as memory:
+        memory.insert(told)
+        before = [(h.item.id, h.score) for h in memory.recall("thing number 7", k=9)]
+    counted.n = 0
+    with ThoughtMemory(tmp_path / "m.db", encoder=counted) as memory:
+        after = memory.recall("thing number 7", k=9)
+        assert [h.item.id for h in after] == [i for i, _ in before]
+        assert [h.score for h in after] == pytest.approx([s for _, s in before])
+    assert counted.n <= 6, "the query, the store's probe, and three to compare"
+
+
+def test_vectors_of_another_kind_are_not_taken(tmp_path):
+    """A store whose embedder reads something else of an item than its text."""
+    with Memory(tmp_path / "m.db", encoder=letters) as facade:
+        facade.store.embedder.passages = lambda item: ["always the same"]
+        thoughts = ThoughtMemory(facade)
+        thoughts.insert([likes(f"thing number {n}", head=f"P{n}") for n in range(40)])
+        again = ThoughtMemory(facade)
+        assert again.recall("P7 likes thing number 7", k=1)[0].item.labels["head"] == "P7"
+
+
 def test_a_change_by_somebody_else_meanwhile_leaves_nothing_half_done(tmp_path):
     path = tmp_path / "m.db"
     with Memory(path) as other:

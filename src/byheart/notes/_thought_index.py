@@ -34,6 +34,9 @@ GROUP_MOST = 40
 """Thoughts of one group that are put in order together; the nearest to the new ones."""
 
 
+FEW = 16
+"""Up to so many thoughts are embedded anew rather than looked for in the store."""
+
 Held = tuple[Thought, datetime, datetime | None, bool]
 """A thought, since when and until when it holds, and whether it can be superseded."""
 
@@ -214,11 +217,29 @@ class ThoughtIndex:
 
     def _embed_pending(self) -> None:
         assert self._embed is not None
+        kept = self._kept_vectors()
         while self._pending:
             batch = self._pending[:256]
-            vectors = self._embed([text for _, text in batch])
+            fresh = [text for id, text in batch if id not in kept]
+            made = iter(self._embed(fresh) if fresh else ())
+            vectors = np.stack([kept[id] if id in kept else next(made) for id, _ in batch])
             self.begin(vectors.shape[1]).add(vectors)
             del self._pending[:256]
+
+    def _kept_vectors(self) -> dict[str, np.ndarray]:
+        """After a restart: what the store's embedder made of these texts, where it is this one."""
+        read = getattr(getattr(self.memory, "store", self.memory), "vectors", None)
+        if read is None or self._embed is None or len(self._pending) < FEW:
+            return {}
+        kept = {id: v[0] for id, v in read([id for id, _ in self._pending]).items() if len(v) == 1}
+        # a store may embed something else of an item than its text, or by another model: it shows
+        texts = [(id, text) for id, text in self._pending if id in kept][:3]
+        mine = self._embed([text for _, text in texts]) if texts else np.zeros((0, 0))
+        alike = [
+            len(a) == len(kept[id]) and float(a @ kept[id]) > 0.9999
+            for a, (id, _) in zip(mine, texts, strict=True)
+        ]
+        return kept if all(alike) else {}
 
     def begin(self, d: int) -> Groups:
         """The rows; made for vectors of d numbers if there are none."""

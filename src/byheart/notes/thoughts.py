@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
+from byheart.core.errors import FrozenError, ModelError, StoreError, UnknownName, UsageError
 from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model, load
@@ -281,6 +281,10 @@ class ThoughtMemory:
             self.index.keep_settings()
         receipts = plan.apply(self.memory, first)
         rejected = self._log_rejections(plan, about)
+        if self._embed is not None and getattr(self._store, "embedder", None) is not None:
+            # so that a restart need not: derived, and made at the next opening if it fails here
+            with suppress(ModelError):
+                self.memory.embed()
         return ThoughtReceipt(
             tuple(plan.inserted), tuple(plan.superseded), tuple(plan.merged), tuple(plan.known),
             rejected, first[0].id if first else "", tuple(receipts),

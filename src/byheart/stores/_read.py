@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from byheart.core.errors import UnknownName, UsageError
 from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Event, Hit, Ranker, Selector
@@ -72,6 +74,29 @@ class ReadMethods:
         with self._c.reading() as conn:
             row, _, _ = self._find(conn, id)
             return load_items(conn, [row])[row]
+
+    def vectors(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
+        """What this memory's embedder made of items: id to `[P, D]`, a row of length 1 a passage.
+
+        What it has not embedded yet (`embed` does) and what is of no id here is left out.
+        """
+        wanted = list(dict.fromkeys(ids))
+        if self._store.embedder is None or not wanted:
+            return {}
+        embedder = self._store._embedder_id()
+        rows: dict[int, str] = {}
+        with self._c.reading() as conn:
+            mine = f"{self._in_scope(conn, 'scope')} AND {self._allowed(conn, 'i')}"
+            for begin in range(0, len(wanted), 500):
+                some = wanted[begin : begin + 500]
+                marks = ",".join("?" * len(some))
+                rows |= dict(
+                    conn.execute(
+                        f"SELECT row, id FROM items i WHERE id IN ({marks}) AND {mine}", some
+                    ).fetchall()
+                )
+            made = self._store._vectors.passages(conn, embedder, sorted(rows))
+        return {rows[row]: vectors for row, vectors in made.items()}
 
     def show(self, id: str) -> dict[str, Any]:
         """An item with its state, the times it held, its versions, what it comes from and its log."""
