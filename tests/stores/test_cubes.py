@@ -261,6 +261,30 @@ def test_a_cube_expires(store):
     assert store.recall("milk")  # the item is not the cube
 
 
+def test_a_cube_is_recalled_as_it_was_known(store):
+    old = store.write([Item("tea with milk"), Item("tea with lemon")]).ids
+    before = store.write([Item("something else")]).at
+    store.create_cube("x", [old[0]])
+    made = store.commit("x", [old[1]]).at
+    store.branch("x", "side")
+    store.commit("x@side", [Item("tea with rum", supersedes=old[0])])
+    store.commit("x", drop=[old[0]])
+
+    def found(cube, **clock):
+        return sorted(h.item.content for h in store.recall("tea", cube=cube, **clock))
+
+    assert found("x") == ["tea with lemon"]
+    assert found("x", known_at=made) == ["tea with lemon", "tea with milk"]
+    assert found("x", known_at=before) == []
+    assert found("x@side") == ["tea with lemon", "tea with rum"]
+    assert found("x@side", known_at=made) == []  # there was no such branch
+    store.transition(old[1], "Expired")
+    assert found("x") == []
+    assert found("x", known_at=made) == ["tea with lemon", "tea with milk"]
+    store.erase(old[0])
+    assert found("x", known_at=made) == ["tea with lemon"]
+
+
 def test_a_cube_moves_to_another_store(tmp_path):
     with Memory(tmp_path / "a.db", "a/ana") as here, Memory(tmp_path / "b.db", "b/ben") as there:
         ids = here.write(["one", "two", "other"]).ids

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
 
 from byheart.core.cube import Cube, CubeVersion
 from byheart.core.errors import AccessDenied, FrozenError, UnknownName, UsageError
-from byheart.core.item import Item, Scope
+from byheart.core.item import Item, Scope, moment
 from byheart.stores._cube_merge import versions_of
 from byheart.stores._life import may
 from byheart.stores._log import load_items, unpack
-from byheart.stores._schema import FOREVER, from_micros
+from byheart.stores._schema import FOREVER, from_micros, to_micros
 
 if TYPE_CHECKING:
     from byheart.stores._sqlite_recall import Moment
+    from byheart.stores._store import Store
     from byheart.stores._writer import Conn, Connections
 
 __all__ = ["CubeReadMethods", "split_name"]
@@ -151,11 +153,21 @@ class CubeReadMethods:
                 rows.append(found[0])
         return rows
 
-    def _cube_rows(self, cube: str) -> list[int]:
+    def _cube_rows(self, cube: str, known_at: datetime | str | None = None) -> list[int]:
+        """Rows of a cube's items, as it stands or as it was known at a time."""
         name, branch = split_name(cube)
+        known = moment(known_at, "known_at")
         with self._c.reading() as conn:
             id, scope = self._cube(conn, name)
-            return self._item_rows(conn, scope, [i for _, i in self._members(conn, id, branch)])
+            ids = [i for _, i in self._members(conn, id, branch)]
+            if known is not None:
+                (version,) = conn.execute(
+                    "SELECT max(v.number) FROM versions v JOIN events e ON e.seq = v.seq"
+                    " WHERE v.cube = ? AND v.branch = ? AND e.at <= ?",
+                    (id, branch, to_micros(known)),
+                ).fetchone()
+                ids = sorted(versions_of(conn, id).contents(version).values())
+            return self._item_rows(conn, scope, ids)
 
     def _members_visible(
         self, conn: Conn, when: Moment, rows: Sequence[int], kinds: Iterable[str]
@@ -164,14 +176,18 @@ class CubeReadMethods:
         wanted = [kinds] if isinstance(kinds, str) else list(kinds)
         out = {}
         marks = ",".join(map(str, map(int, rows))) or "NULL"
+        from byheart.stores._sqlite_recall import state_then
+
+        column = state_then(cast("Store", self), when.known) if when.past else "i.state"
         for row, kind, state, expires, at, data in conn.execute(
-            "SELECT i.row, i.kind, i.state, i.expires, e.at, e.data FROM items i JOIN events e"
+            f"SELECT i.row, i.kind, {column}, i.expires, e.at, e.data FROM items i JOIN events e"
             f" ON e.seq = i.row WHERE i.row IN ({marks}) AND {self._in_scope(conn, 'i.scope')}"
             f" AND {self._allowed(conn, 'i')}"
         ):
             told = json.loads(data)
             begin, end = told.get("from", at), told.get("to", FOREVER)
-            alive = state != "Expired" and (expires is None or expires > when.valid)
+            lives = expires is None or expires > when.valid or state == "Frozen"
+            alive = state != "Expired" and lives
             if alive and begin <= when.valid < end and (not wanted or kind in wanted):
                 out[row] = (begin, end, state)
         return out

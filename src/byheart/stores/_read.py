@@ -33,7 +33,7 @@ class ReadMethods:
         _in_scope: Callable[[Conn, str], str]
         _allowed: Callable[[Conn, str], str]
         _allowed_event: Callable[[Conn], str]
-        _cube_rows: Callable[[str], list[int]]
+        _cube_rows: Callable[..., list[int]]
 
     @property
     def _store(self) -> Store:
@@ -165,7 +165,7 @@ class ReadMethods:
             ModelError: The embedder failed.
         """
         with self._read_lock:
-            members = None if cube is None else self._cube_rows(cube)
+            members = None if cube is None else self._cube_rows(cube, known_at)
             return _sqlite_recall.recall(
                 self._store, query, k, as_of=as_of, known_at=known_at, kinds=kinds, archived=archived,
                 ranker=ranker, members=members,

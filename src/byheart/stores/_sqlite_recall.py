@@ -70,11 +70,13 @@ def times(
     return Moment(valid_us, known_us, known_at is not None)
 
 
-_STATE_THEN = (
-    "coalesce((SELECT {told} FROM events e WHERE e.subject = i.id AND"
-    " e.scope = i.scope AND e.kind = 'state' AND e.at <= {known} ORDER BY e.seq DESC LIMIT 1),"
-    " 'Generated')"
-)
+def state_then(store: Store, known: int) -> str:
+    """SQL: the state that an item ``i`` was in as the store knew it at a time."""
+    told = store._c.json_text("s.data", "to")
+    return (
+        f"coalesce((SELECT {told} FROM events s WHERE s.subject = i.id AND s.scope = i.scope"
+        f" AND s.kind = 'state' AND s.at <= {known} ORDER BY s.seq DESC LIMIT 1), 'Generated')"
+    )
 
 
 def visible(
@@ -95,7 +97,7 @@ def visible(
     state = (
         "i.state"
         if not when.past
-        else _STATE_THEN.format(known=when.known, told=store._c.json_text("e.data", "to"))
+        else state_then(store, when.known)
     )
     where = [store._in_scope(conn, "i.scope"), store._allowed(conn, "i")]
     where.append(
