@@ -140,9 +140,9 @@ class WordScores:
         raise NotImplementedError
 
     def _postings(
-        self, conn: Conn, scopes: tuple[int, ...], term: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that have a word, in ascending order, and how often."""
+        self, conn: Conn, scopes: tuple[int, ...], terms: Sequence[str]
+    ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        """Of each word the rows that have it, in ascending order, and how often."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- the same for all
@@ -222,8 +222,8 @@ class WordScores:
         self._asked = {}
         if not n:
             return self._rows, total
-        for term in query_terms(query):
-            at, f = self._postings(conn, scopes, term)
+        terms = query_terms(query)
+        for term, (at, f) in zip(terms, self._postings(conn, scopes, terms), strict=True):
             if not len(at):
                 continue
             place = np.searchsorted(self._rows, at)

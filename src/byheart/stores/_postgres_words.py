@@ -74,26 +74,24 @@ class PgWordIndex(WordScores):
         return found["row"].astype(np.int64), found["tokens"].astype(np.int64)
 
     def _postings(
-        self, conn: Conn, scopes: tuple[int, ...], term: str
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, conn: Conn, scopes: tuple[int, ...], terms: Sequence[str]
+    ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
         self._check_formula(conn)
-        pieces = [
-            np.frombuffer(packed, _FOUND)
-            for (packed,) in conn.execute(
-                "SELECT (SELECT string_agg(int8send(w.row) || float4send("
-                "ts_rank('{1,1,1,1}', w.terms, q.q)), ''::bytea) FROM words w"
-                " WHERE w.terms @@ q.q) FROM (SELECT CAST(t AS tsquery) AS q FROM"
-                " unnest(CAST(? AS text[])) t OFFSET 0) q",
-                ("{" + ",".join(f'"{_quoted(f"{s}_{term}", array=True)}"' for s in scopes) + "}",),
-            )
-            if packed is not None
-        ]
-        if not pieces:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        found = np.concatenate(pieces)
-        counts = np.searchsorted(_BETWEEN, found["rank"].astype(np.float64))
-        rows, of = np.unique(found["row"].astype(np.int64), return_inverse=True)
-        return rows, np.bincount(of, weights=counts).astype(np.int64)
+        lexemes = [_quoted(f"{scope}_{term}") for term in terms for scope in scopes]
+        of = [scope for _ in terms for scope in scopes]
+        pieces: list[list[np.ndarray]] = [[] for _ in terms]
+        for number, packed in conn.execute(
+            "SELECT q.i, (SELECT string_agg(int8send(w.row) || float4send("
+            "ts_rank('{1,1,1,1}', w.terms, q.q)), ''::bytea) FROM words w WHERE w.terms @@ q.q"
+            " AND w.scope = q.scope)"
+            # without OFFSET the query would be read anew for every row
+            " FROM (SELECT i, scope, CAST(t AS tsquery) AS q FROM unnest(CAST(? AS text[]),"
+            " CAST(? AS bigint[])) WITH ORDINALITY u(t, scope, i) OFFSET 0) q",
+            (lexemes, of),
+        ):
+            if packed is not None:
+                pieces[(number - 1) // len(scopes)].append(np.frombuffer(packed, _FOUND))
+        return [_counted(some) for some in pieces]
 
     def _check_formula(self, conn: Conn) -> None:
         """That this server's ts_rank is what the counts are read out of."""
@@ -103,7 +101,7 @@ class PgWordIndex(WordScores):
         told = conn.execute(
             "SELECT ts_rank('{1,1,1,1}', CAST(t AS tsvector), 'a') FROM"
             " unnest(CAST(? AS text[])) t",
-            (f'{{"a:1 b:2","a:1,3,9 b:2","a:{many}"}}',),
+            (["a:1 b:2", "a:1,3,9 b:2", f"a:{many}"],),
         ).fetchall()
         counts = np.searchsorted(_BETWEEN, [rank for (rank,) in told]).tolist()
         if counts != [1, 3, 255]:
@@ -126,7 +124,16 @@ def _vectors(text: str) -> list[str]:
     return out
 
 
-def _quoted(word: str, *, array: bool = False) -> str:
+def _counted(pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in ascending order, and how often they have the word, in all pieces of an item."""
+    if not pieces:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    found = np.concatenate(pieces)
+    counts = np.searchsorted(_BETWEEN, found["rank"].astype(np.float64))
+    rows, of = np.unique(found["row"].astype(np.int64), return_inverse=True)
+    return rows, np.bincount(of, weights=counts).astype(np.int64)
+
+
+def _quoted(word: str) -> str:
     """A word as a lexeme in the text of a tsvector or tsquery."""
-    one = "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
-    return one.replace("\\", "\\\\").replace('"', '\\"') if array else one
+    return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
