@@ -6,6 +6,8 @@ import json
 import threading
 import time
 import traceback
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psycopg
@@ -15,7 +17,7 @@ from byheart import Item, Memory, Selector, StoreError, UsageError
 from byheart.core.errors import CorruptStore, ModelError, OutputError, StoreBusy
 from byheart.stores import PostgresStore, SqliteStore, _postgres_vectors
 from byheart.stores._postgres_conn import Address, _escape, _translated, _unescape
-from byheart.stores._postgres_schema import LOCK
+from byheart.stores._postgres_schema import LOCK, ddl
 from byheart.stores._sqlite_vectors import Embedder
 
 PASSWORD = "hunter2-s3cret"
@@ -614,7 +616,30 @@ def test_only_the_scopes_own_postings_are_read(postgres, store):
     assert told == [(["fastupdate=off"],)]
 
 
-# ---------------------------------------------------------------- the command line
+# ---------------------------------------------------------------- the command line and the page
+
+
+def test_the_page_shows_the_tables_as_they_are_made():
+    page = (Path(__file__).parents[2] / "docs/memory/postgres.md").read_text(encoding="utf-8")
+    assert ddl().strip() in page
+    made = []
+    conn = SimpleNamespace(
+        alive=True, script=made.append,
+        execute=lambda sql, values=(): made.append(sql) or Rows([(True,)] if "try" in sql else [(1,)]),
+    )  # fmt: skip
+    _postgres_vectors.build(conn, 1, 7, 384, 6000)
+    (create,) = [sql for sql in made if sql.startswith("CREATE INDEX")]
+    assert " ".join(create.split()) in " ".join(page.split())
+
+
+class Rows(list):
+    """What a statement gave."""
+
+    def fetchone(self):
+        return self[0]
+
+    def fetchall(self):
+        return []
 
 
 def test_the_command_line_takes_an_address(postgres, cli, tmp_path):
