@@ -18,6 +18,9 @@ def reproduce(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, mps; the best if left out.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of data that the case reads, such as LoCoMo's.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a paper's claim here; in Python: byheart.papers.reproduce(key)."""
@@ -37,6 +40,7 @@ def reproduce(
             seeds=seeds,
             out=folder,
             device=device,
+            data=data,
             progress=tell,
         )
     if json:

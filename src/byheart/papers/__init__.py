@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byheart.core.errors import UnknownName
+from byheart.core.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from byheart.papers._common import Result
@@ -25,6 +26,11 @@ class Paper:
 
 
 PAPERS: dict[str, Paper] = {
+    "a-mem": Paper(
+        "byheart.papers.a_mem",
+        "notes that are annotated, linked and rewritten as others arrive answer more than plain "
+        "retrieval, most of all where several turns are needed",
+    ),
     "cdd-ted": Paper(
         "byheart.papers.cdd_ted",
         "a contaminated model's outputs peak around its greedy answer; taking the peak away "
@@ -34,6 +40,16 @@ PAPERS: dict[str, Paper] = {
         "byheart.papers.economic_recall",
         "language models recall economic data up to their cutoff, and being told to forget "
         "does not stop them",
+    ),
+    "think-in-memory": Paper(
+        "byheart.papers.think_in_memory",
+        "keeping conclusions instead of dialogue makes a memory consistent and small, and a hash "
+        "makes recall cheaper than comparing with everything",
+    ),
+    "wilt": Paper(
+        "byheart.papers.wilt",
+        "finding a hidden rule takes two skills that can be told apart, choosing tests and "
+        "inferring the rule; no game has an answer that could be recited at once",
     ),
 }
 
@@ -45,6 +61,7 @@ def reproduce(
     seeds: int = 3,
     out: Path | str | None = None,
     device: str | None = None,
+    data: Path | str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Result:
     """Run a paper's case and judge its claim.
@@ -55,11 +72,12 @@ def reproduce(
         seeds: How many seeds baseline and system share.
         out: Folder for the figure and result.json; None writes none.
         device: As for `byheart.load`.
+        data: Folder of data that the case reads and byheart does not ship (LoCoMo's).
         progress: Called with what is being done and the share that is finished.
 
     Raises:
         UnknownName: If there is no such paper.
-        UsageError: If there is no such device.
+        UsageError: If there is no such device, or the case reads no data.
         OutputError: If `out` cannot be written; before anything is run.
     """
     if key not in PAPERS:
@@ -70,7 +88,10 @@ def reproduce(
     module = importlib.import_module(PAPERS[key].module)
     check_device(device)
     folder = None if out is None else make_folder(Path(out))
+    more = {} if data is None else {"data": data}
+    if more and "data" not in inspect.signature(module.run).parameters:
+        raise UsageError(f"the case of {key} reads no data; leave it out")
     result: Result = module.run(
-        full=full, seeds=seeds, out=folder, progress=progress, device=device
+        full=full, seeds=seeds, out=folder, progress=progress, device=device, **more
     )
     return result
