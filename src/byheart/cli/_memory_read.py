@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from byheart.cli._memory_kinds import Kind, check_kind, recalled
 from byheart.cli._memory_options import (
     AsOf,
     Cube,
@@ -35,17 +36,27 @@ def recall(
     prompt: Prompt = False,
     encoder: Encoder = None,
     ranker: Ranker = None,
+    kind: Kind = "note",
     db: Db = None,
     scope: ScopeName = None,
     json: Json = False,
 ) -> None:
-    """Find items again; in Python: memory.recall(query, k)."""
+    """Find items again; in Python: memory.recall(query, k).
+
+    byheart memory recall "Where does Ana live?" --as-of 2024-06-01
+
+    byheart memory recall "Where does Ana live?" --prompt
+    """
     from byheart.core.errors import UsageError
 
     if prompt and json:
         raise UsageError("--prompt and --json contradict each other; give one")
+    check_kind(kind, None, cube=cube is not None, ranker=ranker is not None)
     with open_memory(db, scope, create=False, encoder=encoder, ranker=ranker) as memory:
-        hits = memory.recall(query, k, as_of=as_of, known_at=known_at, cube=cube)
+        if kind == "note":
+            hits = memory.recall(query, k, as_of=as_of, known_at=known_at, cube=cube)
+        else:
+            hits = recalled(memory, kind, query, k, as_of, known_at)
     if json:
         print_json([h.to_dict() for h in hits])
     elif prompt:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from byheart.cli._memory_kinds import Kind, ModelName, check_kind, written
 from byheart.cli._memory_options import (
     Db,
+    Encoder,
     Json,
     Labels,
     ScopeName,
@@ -30,29 +32,43 @@ def write(
     lines: Annotated[str | None, typer.Option("--lines", help="A file, one note a line.")] = None,
     chat: Annotated[str | None, typer.Option("--chat", help="A conversation in chat JSON.")] = None,
     source: Source = "",
-    trust: Annotated[str, typer.Option("--trust", help="Whose word it is.")] = "user",
+    trust: Annotated[str | None, typer.Option("--trust", help="Whose word it is (user).")] = None,
     valid_from: ValidFrom = None,
     valid_to: ValidTo = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Time to live: until.")] = None,
     label: Labels = None,
+    kind: Kind = "note",
+    model: ModelName = None,
+    encoder: Encoder = None,
     db: Db = None,
     scope: ScopeName = None,
     json: Json = False,
 ) -> None:
-    """Keep texts, files or a conversation; in Python: memory.write(...)."""
+    """Keep texts, files or a conversation; in Python: memory.write(...).
+
+    byheart memory write "Ana lives in Oslo." --source chat:90 --valid-from 2024-05-01
+
+    byheart memory write --chat conversation.json
+    """
     from byheart.core.errors import UsageError
     from byheart.core.item import Item, moment
     from byheart.stores.chat import chat_items
     from byheart.stores.exchange import parse_json
 
     common: dict[str, Any] = {
-        "trust": trust,
+        "trust": trust or "user",
         "valid_from": moment(valid_from, "--valid-from"),
         "valid_to": moment(valid_to, "--valid-to"),
         "expires_at": moment(expires, "--expires"),
         "labels": labels_of(label),
     }
-    items = []
+    check_kind(kind, model)
+    if kind == "thoughts" and (valid_to or expires or label):
+        raise UsageError("--valid-to, --expires and --label do not go with --kind thoughts")
+    if chat is not None and (trust or valid_from or valid_to):
+        raise UsageError("--trust, --valid-from and --valid-to do not go with --chat: it says them")
+    items: list[Item] = []
+    said: list[Item] = []
     for one in text or []:
         content = read_text("-") if one == "-" else one
         items.append(Item(content, source=source or ("stdin" if one == "-" else "cli"), **common))
@@ -67,12 +83,19 @@ def write(
     if chat is not None:
         name = "stdin" if chat == "-" else chat
         told = parse_json(read_text(chat), name)
-        items += chat_items(told, source=source or name, where=name)
-    if not items:
+        for item in chat_items(told, source=source or name, where=name):
+            more = {"labels": {**common["labels"], **item.labels}}
+            said.append(item.but(expires_at=common["expires_at"], **more))
+    if not items and not said:
         raise UsageError("nothing to write; give a text, - for stdin, --file, --lines or --chat")
     if any(not i.content.strip() for i in items):
         raise UsageError("a text is empty; there is nothing to remember in it")
-    with open_memory(db, scope, create=True) as memory:
+    items += said
+    # plain notes are embedded by the recall that first needs it
+    with open_memory(db, scope, create=True, encoder=None if kind == "note" else encoder) as memory:
+        if kind != "note":
+            written(memory, kind, model, items, json)
+            return
         receipt = memory.write(items)
     print_receipt(receipt, json, "\n".join(receipt.ids))
 

@@ -9,6 +9,7 @@ import typer
 from byheart.cli import _memory_cube_rules as rules
 from byheart.cli import _memory_cubes as cubes
 from byheart.cli import _memory_exchange as exchange
+from byheart.cli import _memory_kinds as kinds
 from byheart.cli import _memory_life as life
 from byheart.cli import _memory_read as read
 from byheart.cli import _memory_upkeep as upkeep
@@ -17,8 +18,8 @@ from byheart.cli import _memory_write as change
 __all__ = ["register"]
 
 _VERBS: dict[str, Callable[..., None]] = {
-    "write": change.write, "recall": read.recall, "as-of": read.as_of, "show": read.show,
-    "log": read.log, "diff": read.diff, "supersede": change.supersede, "undo": change.undo,
+    "write": change.write, "add": change.write, "recall": read.recall, "as-of": read.as_of, "show": read.show,
+    "history": kinds.history, "log": read.log, "diff": read.diff, "supersede": change.supersede, "undo": change.undo,
     "erase": change.erase, "link": life.link, "unlink": life.unlink, "freeze": life.freeze,
     "unfreeze": life.unfreeze, "archive": life.archive, "activate": life.activate,
     "expire": life.expire, "transition": life.transition, "export": exchange.export,

@@ -67,6 +67,7 @@ class _Reader:
     def __init__(self, text: str, where: str, line: int) -> None:
         self.lines, self.where, self.first = text.split("\n"), where, line
         self.at = 0
+        self.opened = (0, 0)  # column and line of the last bracket
 
     def fail(self, what: str, column: int = 0, at: int | None = None) -> NoReturn:
         line = self.first + (self.at if at is None else at)
@@ -292,6 +293,7 @@ class _Reader:
         close = "]" if self.lines[self.at][column] == "[" else "}"
         values: list[Any] = []
         pairs: dict[str, Any] = {}
+        self.opened = column, self.at
         column = self.gap(column + 1)
         while self.lines[self.at][column] != close:
             begin, at = column, self.at
@@ -325,7 +327,7 @@ class _Reader:
             if column < len(line) and not (line[column] == "#" and line[column - 1] in " \t"):
                 return column
             if self.at + 1 >= len(self.lines):
-                self.fail("a bracket is not closed", len(line))
+                self.fail("the bracket is not closed", *self.opened)
             self.at, column = self.at + 1, 0
 
 
