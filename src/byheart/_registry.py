@@ -15,8 +15,13 @@ from byheart.core.provider import byheart_provider
 __all__ = ["byheart_provider"]  # the tasks are added below, one an audit
 
 
-def _task(name: str) -> Any:
-    """A task function whose parameters are the audit's knobs, typed as they are there."""
+def _task(name: str, alias: str = "") -> Any:
+    """A task function whose parameters are the audit's knobs, typed as they are there.
+
+    Args:
+        name: Of the audit.
+        alias: Another name of the task.
+    """
     cls = audit_class(name)
 
     def build(seed: int = 0, limit: int | None = None, **knobs: Any) -> Task:
@@ -43,9 +48,11 @@ def _task(name: str) -> Any:
     build.__name__ = build.__qualname__ = name.replace("-", "_")
     build.__doc__ = (cls.__doc__ or "").split(">>>")[0].rstrip()  # its example runs where it stands
     build.__signature__ = inspect.Signature(parameters, return_annotation=Task)  # type: ignore[attr-defined]
-    return task(name=name)(build)
+    return task(name=alias or name)(build)
 
 
 for _name in AUDITS:
+    if "-" in _name:  # written with underscores it is found as well
+        _task(_name, _name.replace("-", "_"))
     globals()[_name.replace("-", "_")] = _task(_name)
     __all__.append(_name.replace("-", "_"))

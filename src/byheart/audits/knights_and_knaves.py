@@ -178,9 +178,12 @@ class KnightsAndKnaves(Audit):
     source: ClassVar[str] = "Xie et al. 2024, arXiv 2410.23123"
 
     def __post_init__(self) -> None:
-        people = (self.people,) if isinstance(self.people, int) else tuple(self.people)
+        people = self.people.split(",") if isinstance(self.people, str) else self.people
+        people = tuple(people) if isinstance(people, list | tuple | range) else (people,)
         kinds = self.perturbations
         kinds = tuple(kinds.split(",")) if isinstance(kinds, str) else tuple(kinds)
+        # inspect_ai hands over the numbers of "2,3" as text
+        people = tuple(int(n) if isinstance(n, str) and n.strip().isdigit() else n for n in people)
         object.__setattr__(self, "people", people)
         object.__setattr__(self, "perturbations", tuple(k.strip() for k in kinds))
         if self.puzzles is not None:
