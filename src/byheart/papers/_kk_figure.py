@@ -1,0 +1,59 @@
+"""The figure of knights-and-knaves: accuracy and LiMem along training, small set and large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from byheart.core.errors import OutputError
+
+if TYPE_CHECKING:
+    from byheart.papers.knights_and_knaves import _Run
+
+__all__ = ["draw"]
+
+
+def draw(done: Sequence[dict[str, _Run]], folder: Path) -> Path:
+    """Means over seeds with the range of the seeds; returns the file's path.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.8, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, name in ((left, "1000"), (right, "8000")):
+        epochs = done[0][name].epochs
+        lines = (
+            ("train accuracy", [s[name].train for s in done], "#24445c", "-"),
+            ("test accuracy", [s[name].test for s in done], "#6b8fa8", "-"),
+            ("train LiMem, leaf", [s[name].limem["train"]["leaf"] for s in done], "#b5541c", "--"),
+            ("test LiMem, leaf", [s[name].limem["test"]["leaf"] for s in done], "#e0a27f", "--"),
+        )
+        for label, values, colour, style in lines:
+            v = np.asarray(values)
+            axes.plot(epochs, v.mean(0), style, color=colour, lw=1.6, marker="o", ms=3, label=label)
+            if len(v) > 1:
+                axes.fill_between(epochs, v.min(0), v.max(0), color=colour, alpha=0.15, lw=0)
+        axes.axhline(1 / 8, color="#bbbbbb", lw=0.8, zorder=0)
+        axes.set_title(f"{int(name):,} training puzzles", loc="left", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_ylim(0, 1.03)
+        axes.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    left.annotate("chance", (left.get_xlim()[1], 1 / 8), fontsize=7, color="#888888", ha="right", va="bottom")  # fmt: skip
+    left.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.6))
+    path = folder / "knights-and-knaves.svg"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
