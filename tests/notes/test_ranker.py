@@ -133,6 +133,18 @@ def test_a_large_scope_finds_what_notesearch_over_everything_finds(tmp_path, enc
     assert ours >= theirs - 2.5  # one question is 0.8 points
 
 
+@pytest.mark.parametrize("whole", [1000, 0], ids=["whole", "candidates"])
+def test_postgres_ranks_as_the_file_does(tmp_path, postgres, whole):
+    talk = conversation(8, 25, seed=5)
+    encode = Toy()
+    file = in_memory(talk, encode, tmp_path / "m.db", ranker=NoteRanker(whole=whole))
+    server = in_memory(talk, encode, postgres.place(), ranker=NoteRanker(whole=whole))
+    asked = [q.text for q in talk.questions] + ["What happened in January 2023?"]
+    assert len(asked) > 10
+    same = [file(q)[:10] == server(q)[:10] for q in asked]
+    assert np.mean(same) >= 0.9  # pgvector's cosines differ in the last digits
+
+
 @needs_data
 def test_recall_on_locomo_is_notesearch_by_words(tmp_path):
     whole, parts = [], []
