@@ -33,6 +33,9 @@ GOLD = [
     ("I went to a support group yesterday and it was powerful", ("Ana", "went to", "a support group"), "2023-05-07"),
     ("I painted that lake sunrise last year!", ("Ana", "painted", "that lake sunrise"), "2022-01-01"),
     ("I found out recently that I'm allergic to cockroaches", ("Ana", "is allergic to", "cockroaches"), SAID),
+    ("Last Friday I ran a charity race", ("Ana", "ran", "a charity race"), "2023-05-05"),
+    ("In 2019, I lived in Berlin", ("Ana", "lived in", "Berlin"), "2019-01-01"),
+    ("Now I have a red boat", ("Ana", "has", "a red boat"), SAID),
     ("I went to Paris with Tom", ("Ana", "went to", "Paris with Tom"), SAID),
     ("I love to hike the Alps", ("Ana", "loves to hike", "the Alps"), SAID),
 ]  # fmt: skip

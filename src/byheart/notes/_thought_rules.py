@@ -51,7 +51,7 @@ _EXPAND = [
 _LEAD = re.compile(
     r"^(?:(?:oh|wow|yeah|yes|yep|yup|no|nope|well|so|and|but|also|hey|hi|hello|thanks|thank you|thx|"
     r"actually|anyway|btw|by the way|lately|recently|fortunately|unfortunately|luckily|sadly|"
-    r"honestly|totally|absolutely|definitely|sure|right|okay|ok|plus|then|still|haha|lol|aww?|"
+    r"honestly|totally|absolutely|definitely|sure|right|okay|ok|plus|then|now|still|haha|lol|aww?|"
     r"guess what|you know|i mean|of course|sorry|nice|cool|great|awesome|amazing)\b[\s,!.:;-]*"
     r"(?:[A-Z]\w+[,!.]\s*)?)+",
     re.I,
@@ -124,7 +124,7 @@ def extract_thoughts(
             continue
         made = [
             t
-            for clause in _clauses(sentence)
+            for clause in _clauses(sentence, when)
             for t in _of_clause(clause, names, when, source, trust, parents)
         ]
         if not made and rest and _tells(sentence):
@@ -153,10 +153,15 @@ def _expand(text: str) -> str:
     return " ".join(text.split())
 
 
-def _clauses(sentence: str) -> Iterator[str]:
+_BEFORE_COMMA = re.compile(r"(?P<time>(?:\w+ ){0,5}\w+), (?=(?:I|we|my|our)\b)", re.I)
+
+
+def _clauses(sentence: str, when: datetime | None) -> Iterator[str]:
     text = _expand(sentence).strip(' .!…"“”*')
     text = text[m.end() :] if (m := _LEAD.match(text)) else text
     text = _LEARNT.sub("", text)
+    if (m := _BEFORE_COMMA.match(text)) and find_times(m["time"], when):
+        text = f"{m['time']} {text[m.end() :]}"  # "In 2019, I lived" is one clause
     if _CONDITION.match(text):
         return
     for part in _CLAUSE.split(text):
@@ -224,10 +229,10 @@ def _of_clause(
     clause: str, names: _Names, when: datetime | None, source: str, trust: str,
     parents: tuple[str, ...],
 ) -> list[Thought]:  # fmt: skip
+    clause, span = _leading_time(clause, when)
     subject = _subject(clause, names)
     if subject is None:
         return []
-    span: TimeSpan | None = None
     told: list[Told]
     if m := _ATTRIBUTE.match(clause):
         of = (m["of"] or "").strip().removesuffix("'s")
@@ -236,7 +241,8 @@ def _of_clause(
         relation = "is named" if what == "name" else f"has the {what}"
         told = [(relation, tail_of(m["value"]), bool(m["not"]), True)]
     else:
-        rest, span = _without_time(subject.rest, when)
+        rest, inner = _without_time(subject.rest, when)
+        span = inner or span
         told = predicate(rest)
     out = []
     for relation, tail, negated, functional in told:
@@ -264,6 +270,23 @@ def _resolved(tail: str, names: _Names) -> str:
         tail = re.sub(r"\byour\b", _own(names.listener), tail, flags=re.I)
         tail = re.sub(r"\byou\b", names.listener, tail, flags=re.I)
     return tail
+
+
+def _leading_time(clause: str, when: datetime | None) -> tuple[str, TimeSpan | None]:
+    """ "Last Friday I ran" as "I ran" and the time."""
+    m = re.match(r"(?P<time>(?:\w+ ){1,5}?\w+),? (?=(?:I|we|my|our) )", clause, re.I)
+    spans = find_times(m["time"], when) if m is not None else []
+    if (
+        m is None
+        or not spans
+        or not re.fullmatch(
+            r"(?:on|in|at|this|back|earlier|early|late|just|the)*",
+            m["time"][: spans[0].start].strip(),
+            re.I,
+        )
+    ):
+        return clause, None
+    return clause[m.end() :], spans[0]
 
 
 def _without_time(text: str, when: datetime | None) -> tuple[str, TimeSpan | None]:

@@ -31,7 +31,8 @@ from byheart.notes._locomo_data import CATEGORIES, Conversation, Question, read,
 from byheart.notes._locomo_methods import METHODS, Method, method
 from byheart.notes.search import Encoder
 
-import_module("byheart.notes._locomo_linked")  # registers its rows
+for _rows_of in ("linked", "thoughts"):
+    import_module(f"byheart.notes._locomo_{_rows_of}")  # registers its rows
 
 __all__ = ["CUTS", "GROUPS", "METHODS", "Locomo", "Row", "bench", "method", "read", "token_f1"]
 
