@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import os
@@ -26,35 +25,70 @@ __all__ = ["Graph", "check_graphs", "graph_path", "grow", "load_graph", "save_gr
 STEP = 64
 """So many vectors are added while a query may wait."""
 
+EXPAND = ((20_000, 128), (200_000, 256))
+"""Candidates that a search keeps in mind, by vectors in the graph; above, 512."""
+
+_ALIGN = 64
+
+
+def _index(dimensions: int) -> Any:
+    from usearch.index import Index
+
+    # one byte a number: what the graph finds is compared again by the vectors in the table
+    return Index(
+        ndim=dimensions, metric="cos", dtype="i8", connectivity=16, expansion_add=128,
+        expansion_search=EXPAND[0][1],
+    )  # fmt: skip
+
 
 class Graph:
     """Vectors by number of arrival, and the rows they belong to.
 
     Args:
         dimensions: Of a vector.
+        rows: Of those that are in `kept`.
+        kept: A graph's bytes in a file, which are looked into and not read; it cannot grow.
     """
 
-    def __init__(self, dimensions: int) -> None:
-        from usearch.index import Index
-
-        self.index: Any = Index(
-            ndim=dimensions, metric="ip", dtype="f16", connectivity=16, expansion_add=128,
-            expansion_search=96,
-        )  # fmt: skip
-        self.rows = np.zeros(0, np.int64)
+    def __init__(
+        self, dimensions: int, rows: np.ndarray | None = None, kept: np.ndarray | None = None
+    ) -> None:
+        self.index, self._kept = _index(dimensions), kept
+        self.rows = np.zeros(0, np.int64) if rows is None else rows
+        if kept is not None:
+            self.index.view(kept)
+        self.several = bool((self.rows[1:] == self.rows[:-1]).any())
         self.last = 0
         self.saved = 0
 
-    def add(self, rows: np.ndarray, vectors: np.ndarray, last: int) -> None:
+    @property
+    def fixed(self) -> bool:
+        """Whether it looks into a file and so cannot grow."""
+        return self._kept is not None
+
+    def free(self) -> Graph:
+        """The same in memory, able to grow."""
+        if self._kept is None:
+            return self
+        out = Graph(int(self.index.ndim), self.rows)
+        out.index.load(self._kept)
+        out.last, out.saved = self.last, self.saved
+        return out
+
+    def add(self, rows: np.ndarray, vectors: np.ndarray, last: int, threads: int = 1) -> None:
         """Take in vectors; `last` is the newest id in the table that is in now."""
         keys = np.arange(len(self.rows), len(self.rows) + len(rows), dtype=np.uint64)
-        self.index.add(keys, vectors, threads=1)
+        self.index.add(keys, vectors, threads=threads)
+        near = np.concatenate([self.rows[-1:], rows])
+        self.several = self.several or bool((near[1:] == near[:-1]).any())
         self.rows = np.concatenate([self.rows, rows])
         self.last = last
 
     def search(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and cosines of about the n nearest."""
-        found = self.index.search(query, min(n, len(self.rows)), threads=1)
+        """Rows and cosines, to about a hundredth, of about the n nearest items."""
+        n = min(4 * n if self.several else n, len(self.rows))
+        self.index.expansion_search = next((e for m, e in EXPAND if len(self.rows) <= m), 512)
+        found = self.index.search(query, n, threads=1)
         keys = np.asarray(found.keys).astype(np.int64)
         return self.rows[keys], 1 - np.asarray(found.distances, np.float32)
 
@@ -70,21 +104,31 @@ def graph_path(store: SqliteStore, of: tuple[int, tuple[int, ...]]) -> Path:
     return store.path.with_name(f"{store.path.name}.hnsw-{of[0]}-{scopes:08x}")
 
 
-def grow(store: SqliteStore, exact: int) -> None:
+def grow(store: SqliteStore, exact: int, step: int = STEP, threads: int = 1) -> None:
     """Move vectors into the graph until no more than half of `exact` are left outside."""
     while not store._stop.is_set():
-        with store._vectors.lock:
-            index = store._vectors
-            moved = index.to_graph(STEP) if index.n > exact // 2 else 0
+        index = store._vectors
+        graph = index.graph
+        if graph is not None and graph.fixed and index.n > exact // 2:
+            free = graph.free()  # takes a while; queries go on meanwhile
+            with index.lock:
+                if index.graph is graph:
+                    index.graph = free
+        with index.lock:
+            if index.graph is not None and index.graph.fixed and index.n > exact // 2:
+                continue  # another was taken up meanwhile
+            moved = index.to_graph(step, threads) if index.n > exact // 2 else 0
         if not moved:
             return
 
 
 def save_graph(store: SqliteStore) -> None:
-    """Keep the graph for the next start, if it grew by a tenth."""
+    """Keep the graph for the next start, if it grew by a fiftieth."""
     with store._vectors.lock:
         graph, of = store._vectors.graph, store._vectors.of
-        if graph is None or len(graph.rows) < 1.1 * graph.saved or store._erasures < 0:
+        if graph is None or graph.fixed or store._erasures < 0:
+            return
+        if len(graph.rows) <= graph.saved + graph.saved // 50:
             return
         body = graph.rows.tobytes() + bytes(graph.index.save())
         head = {
@@ -93,13 +137,15 @@ def save_graph(store: SqliteStore) -> None:
             "erasures": store._erasures,
             "rows": len(graph.rows),
             "dimensions": int(graph.index.ndim),
-            "sha256": hashlib.sha256(body).hexdigest(),
         }
         path, temporary = graph_path(store, of), ""
+        line = json.dumps(head).encode()
+        line += b" " * (-(len(line) + 10) % _ALIGN) + b"\n"
+        line = b"%08x " % zlib.crc32(body, zlib.crc32(line)) + line
         with contextlib.suppress(OSError):  # derived: without it the next start makes it anew
             handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.new-", dir=path.parent)
             with os.fdopen(handle, "wb") as file:
-                file.write(json.dumps(head).encode() + b"\n" + body)
+                file.write(line + body)
             os.replace(temporary, path)
             graph.saved, temporary = len(graph.rows), ""
         if temporary:
@@ -107,15 +153,16 @@ def save_graph(store: SqliteStore) -> None:
                 os.unlink(temporary)
 
 
-def read_graph(path: Path) -> tuple[dict[str, Any], bytes] | None:
-    """Head and body of a kept graph; None if it is damaged."""
+def read_graph(path: Path) -> tuple[dict[str, Any], np.ndarray] | None:
+    """Head and body of a kept graph, which is looked into; None if it is damaged."""
     try:
-        line, _, body = path.read_bytes().partition(b"\n")
-        head = json.loads(line)
-        if hashlib.sha256(body).hexdigest() != head["sha256"] or len(body) < 8 * head["rows"]:
+        with open(path, "rb") as file:
+            line = file.readline(1 << 20)
+        whole: Any = np.memmap(path, np.uint8, "r")
+        if zlib.crc32(whole[9:]) != int(line[:8], 16):
             return None
-        return head, body
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(line[9:]), whole[len(line) :]
+    except (OSError, ValueError):
         return None
 
 
@@ -130,9 +177,8 @@ def load_graph(store: SqliteStore, of: tuple[int, tuple[int, ...]], erasures: in
     head, body = told
     if head["of"] != [of[0], list(of[1])] or head["erasures"] != erasures:
         return
-    graph, n = Graph(head["dimensions"]), head["rows"]
-    graph.rows = np.frombuffer(body[: 8 * n], np.int64).copy()
-    graph.index.load(body[8 * n :])
+    n = head["rows"]
+    graph = Graph(head["dimensions"], np.frombuffer(body[: 8 * n], np.int64).copy(), body[8 * n :])
     graph.last, graph.saved = head["last"], n
     index = store._vectors
     index.graph, index.last, index.of = graph, graph.last, of

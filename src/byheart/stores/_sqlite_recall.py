@@ -94,11 +94,7 @@ def visible(
 
     Every reading path goes through here: the scope is part of the statement.
     """
-    state = (
-        "i.state"
-        if not when.past
-        else state_then(store, when.known)
-    )
+    state = "i.state" if not when.past else state_then(store, when.known)
     where = [store._in_scope(conn, "i.scope"), store._allowed(conn, "i")]
     where.append(
         f"s.known_from <= {when.known} AND s.known_to > {when.known}"
@@ -142,20 +138,36 @@ def catch_up(store: Store) -> None:
             start_background(store)
 
 
-def embed(store: Store, limit: int = FOREVER, *, all_or_nothing: bool = False) -> int | None:
+def embed(
+    store: Store,
+    limit: int = FOREVER,
+    *,
+    all_or_nothing: bool = False,
+    stopped: Callable[[], bool] = bool,
+) -> int | None:
     """Embed items that have no vector of this embedder; every batch is kept as it is finished.
+
+    Args:
+        store: Whose.
+        limit: So many, rounded up to whole batches.
+        all_or_nothing: Nothing if there are more than `limit`.
+        stopped: Asked before each batch whether to leave off.
 
     Returns:
         How many; None if there are more than `limit` and `all_or_nothing` is set.
     """
-    done = 0
-    while done < limit:
+    done, before = 0, FOREVER
+    while done < limit and not stopped():
         with store._c.reading() as conn:
             scopes = store._scope_ids(conn)
             id, most = store._embedder_id(), limit + 1 if all_or_nothing else 64
             done_to = store._embedded
             now = store._erasure_count(conn)
-            rows = missing(conn, id, scopes, most, after=done_to[1] if done_to[0] == now else 0)
+            after = done_to[1] if done_to[0] == now else 0
+            rows = missing(conn, id, scopes, most, after, before)
+            if not rows and before < FOREVER:  # once more for what was written meanwhile
+                before = FOREVER
+                continue
             if not rows:  # so far all have one: the next query looks only behind this
                 marks = ",".join(map(str, scopes)) or "NULL"
                 newest = conn.execute(f"SELECT max(row) FROM items WHERE scope IN ({marks})")
@@ -165,6 +177,7 @@ def embed(store: Store, limit: int = FOREVER, *, all_or_nothing: bool = False) -
             if not rows:
                 break
             batch = rows[:64]
+            before = batch[-1]
         with store._c.reading() as conn:
             assert store.embedder is not None
             made = embed_batch(conn, store.embedder, batch)
@@ -181,8 +194,7 @@ def start_background(store: Store) -> None:
 
     def work() -> None:
         try:
-            while not store._stop.is_set() and embed(store, limit=64):
-                pass
+            embed(store, stopped=store._stop.is_set)
         except Exception as error:  # shown by stats() and raised by embed()
             store._background_error = error
 

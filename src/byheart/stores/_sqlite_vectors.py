@@ -7,6 +7,7 @@ a query never waits for the index and never misses what it does not hold yet.
 
 from __future__ import annotations
 
+import os
 import threading
 import zlib
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["EXACT", "Embedder", "VectorIndex", "embed_batch", "missing", "register"]
 
 EXACT = 5_000
+PART = 20_000
+"""Items whose vectors are read at once."""
+
 PROBE = "The quick brown fox jumps over the lazy dog."
 
 
@@ -129,16 +133,18 @@ def register(conn: Conn, embedder: Embedder) -> int:
 
 
 def missing(
-    conn: Conn, embedder: int, scopes: Sequence[int], limit: int = FOREVER, after: int = 0
-) -> list[int]:
-    """Rows behind `after` without a vector of this embedder, newest first."""
+    conn: Conn, embedder: int, scopes: Sequence[int], limit: int = FOREVER, after: int = 0,
+    before: int = FOREVER,
+) -> list[int]:  # fmt: skip
+    """Rows between `after` and `before` without a vector of this embedder, newest first."""
     marks = ",".join(map(str, scopes)) or "NULL"
     return [
         row
         for (row,) in conn.execute(
-            f"SELECT row FROM items WHERE scope IN ({marks}) AND row > ? AND NOT EXISTS (SELECT 1 FROM vectors v"
-            " WHERE v.embedder = ? AND v.row = items.row) ORDER BY row DESC LIMIT ?",
-            (after, embedder, limit),
+            f"SELECT row FROM items WHERE scope IN ({marks}) AND row > ? AND row < ?"
+            " AND NOT EXISTS (SELECT 1 FROM vectors v WHERE v.embedder = ? AND v.row = items.row)"
+            " ORDER BY row DESC LIMIT ?",
+            (after, before, embedder, limit),
         )
     ]
 
@@ -198,16 +204,36 @@ class VectorIndex:
     def prepare(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
         """Before `nearest`: take in what was embedded since, and grow the graph in a thread."""
         with self.lock:
-            if self.of != (embedder, scopes):
-                self.forget()
-                load_graph(self._store, (embedder, scopes), self._store._erasures)
-            self.refresh(conn, embedder, scopes)
+            self._take_up(embedder, scopes)
+            while self.refresh(conn, embedder, scopes):
+                pass
         busy = self._thread is not None and self._thread.is_alive()
         if self.n > EXACT and not busy and available():
             self._thread = threading.Thread(
                 target=grow, args=(self._store, EXACT), name="byheart-graph", daemon=True
             )
             self._thread.start()
+
+    def _take_up(self, embedder: int, scopes: tuple[int, ...]) -> None:
+        if self.of != (embedder, scopes):
+            self.forget()
+            load_graph(self._store, (embedder, scopes), self._store._erasures)
+
+    def settle(self) -> None:
+        """After many were embedded: take all into the graph at once and keep it."""
+        store, more = self._store, True
+        while more and available() and not store._stop.is_set():
+            with store._c.reading() as conn, self.lock:
+                scopes, embedder = store._scope_ids(conn), store._embedder_id()
+                if not scopes:
+                    return
+                store._notice_erasures(conn)
+                self._take_up(embedder, scopes)
+                more = self.refresh(conn, embedder, scopes)
+            if self.n > EXACT:
+                grow(store, EXACT, PART // 10, os.cpu_count() or 1)
+        if self.graph is not None and not self.graph.fixed:
+            save_graph(store)
 
     def close(self) -> None:
         """Wait for the thread, keep the graph."""
@@ -247,14 +273,15 @@ class VectorIndex:
         self.ids = np.zeros(0, np.int64)
         self._rows = np.zeros(0, np.int64)
         self._room = np.zeros((0, 0), np.float32)
+        self._begin = 0
         self.n = 0
         self.graph: Graph | None = None
 
     def __len__(self) -> int:
         return self.n + (0 if self.graph is None else len(self.graph.rows))
 
-    def refresh(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
-        """Take in what was embedded since.
+    def refresh(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> bool:
+        """Take in what was embedded since, `PART` items at most; whether there may be more.
 
         Raises:
             CorruptStore: A vector is not what was written.
@@ -264,8 +291,8 @@ class VectorIndex:
         told, blocks = [], []
         for id, row, data, crc in conn.execute(
             f"SELECT id, row, data, crc FROM vectors WHERE embedder = ? AND scope IN ({marks})"
-            " AND id > ? ORDER BY id",
-            (embedder, self.last),
+            " AND id > ? ORDER BY id LIMIT ?",
+            (embedder, self.last, PART),
         ):
             if zlib.crc32(data) != crc:
                 raise CorruptStore(
@@ -274,38 +301,49 @@ class VectorIndex:
             blocks.append(np.frombuffer(data, np.float32))
             told.append((id, row))
         if not told:
-            return
+            return False
         (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
         parts = [b.reshape(-1, d) for b in blocks]
         both = np.repeat(np.array(told, np.int64), [len(p) for p in parts], axis=0)
         self._add(both[:, 0], both[:, 1], np.concatenate(parts))
         self.last = told[-1][0]
+        return len(told) == PART
+
+    def _live(self) -> slice:
+        """Where the vectors are that no graph holds; those before have gone into it."""
+        return slice(self._begin, self._begin + self.n)
 
     def _add(self, ids: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
-        n = self.n + len(rows)
-        if n > len(self._room):
-            size = max(2 * n, 256)
-            old = self._room[: self.n], self._rows[: self.n], self.ids[: self.n]
+        end = self._begin + self.n
+        if end + len(rows) > len(self._room):
+            live, size = self._live(), max(self.n + self.n // 2 + len(rows), 256)
+            old = self._room[live], self._rows[live], self.ids[live]
             self._room = np.empty((size, vectors.shape[1]), np.float32)
             self._rows, self.ids = np.empty(size, np.int64), np.empty(size, np.int64)
             if self.n:
                 self._room[: self.n], self._rows[: self.n], self.ids[: self.n] = old
-        self._room[self.n : n], self._rows[self.n : n], self.ids[self.n : n] = vectors, rows, ids
-        self.n = n
+            self._begin, end = 0, self.n
+        fresh = slice(end, end + len(rows))
+        self._room[fresh], self._rows[fresh], self.ids[fresh] = vectors, rows, ids
+        self.n += len(rows)
 
-    def to_graph(self, most: int) -> int:
+    def to_graph(self, most: int, threads: int = 1) -> int:
         """Move the oldest vectors into the graph, items whole; returns how many vectors."""
+        ids = self.ids[self._live()]
         n = min(most, self.n)
-        while n < self.n and self.ids[n] == self.ids[n - 1]:
+        while n < self.n and ids[n] == ids[n - 1]:
             n += 1
         if n == 0:
             return 0
         if self.graph is None:
             self.graph = Graph(self._room.shape[1])
-        self.graph.add(self._rows[:n], self._room[:n], int(self.ids[n - 1]))
-        keep_ = slice(n, self.n)
-        self._room, self._rows = self._room[keep_].copy(), self._rows[keep_].copy()
-        self.ids, self.n = self.ids[keep_].copy(), self.n - n
+        oldest = slice(self._begin, self._begin + n)
+        self.graph.add(self._rows[oldest], self._room[oldest], int(ids[n - 1]), threads)
+        self._begin, self.n = self._begin + n, self.n - n
+        if 4 * self.n < len(self._room) and len(self._room) > 4 * EXACT:  # give the memory back
+            live = self._live()
+            self._room, self._rows = self._room[live].copy(), self._rows[live].copy()
+            self.ids, self._begin = self.ids[live].copy(), 0
         return n
 
     def nearest(self, conn: Conn, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -316,14 +354,14 @@ class VectorIndex:
     def _nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         rows, scores = [], []
         if self.n:
-            near = self._room[: self.n] @ query
+            near = self._room[self._live()] @ query
             top = np.arange(self.n)
             if self.n > 4 * n:
                 top = np.argpartition(-near, 4 * n)[: 4 * n]
-            rows.append(self._rows[top])
+            rows.append(self._rows[self._begin + top])
             scores.append(near[top])
         if self.graph is not None:
-            found = self.graph.search(query, 4 * n)
+            found = self.graph.search(query, n)
             rows.append(found[0])
             scores.append(found[1])
         if not rows:

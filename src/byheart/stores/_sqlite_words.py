@@ -68,12 +68,13 @@ def _last(conn: Conn, scope: int) -> int:
 def index_words(conn: Conn, scopes: Sequence[int]) -> int:
     """Index what is outstanding, at most `STABLE` items a scope; returns how many."""
     if not up_to_date(conn):
+        old = conn.execute("SELECT 1 FROM meta WHERE key = 'words'").fetchone()
         clear(conn)
-        # what other processes hold in memory is of the old words
-        conn.execute(
-            "INSERT INTO meta VALUES('erasures', 1) ON CONFLICT (key) DO UPDATE"
-            " SET value = CAST(meta.value AS INTEGER) + 1"
-        )
+        if old is not None:  # what other processes hold in memory is of the old words
+            conn.execute(
+                "INSERT INTO meta VALUES('erasures', 1) ON CONFLICT (key) DO UPDATE"
+                " SET value = CAST(meta.value AS INTEGER) + 1"
+            )
     done = 0
     for scope in scopes:
         rows, lengths, words, size = [], [], [], 0

@@ -74,3 +74,13 @@ class SqliteStore(Store):
 
     def _place_problems(self, conn: Any) -> Iterator[Problem]:
         return place_problems(self, conn)
+
+    def embed(self) -> int:
+        """Embed now what has no vector yet, and take many into the graph; returns how many items.
+
+        Raises:
+            ModelError: The embedder failed; what was embedded before is kept.
+        """
+        done = super().embed()
+        self._vectors.settle()
+        return done
