@@ -172,6 +172,9 @@ class ReadMethods:
 
     def _there(self, item: Item) -> LinkedNote | None:
         """The note that has this id and content already, so that a call can be repeated."""
+        # asking for an unknown id by `get` would look for the nearest names first
+        if next(iter(self.memory.log(subject=item.id)), None) is None:
+            return None
         try:
             old = self.memory.get(item.id)
         except UnknownName:

@@ -150,9 +150,6 @@ class LinkedNotes(ReadMethods):
             UsageError: An empty text, or an id that is there with other content.
             ModelError: The model or the encoder failed; nothing was written.
         """
-        there = None if isinstance(what, str) else self._there(as_new_item(what, at, fields))
-        if there is not None:
-            return LinkReceipt(there, there.links)
         return self._flush([self._planned(as_new_item(what, at, fields), [])])[0]
 
     def write_many(
