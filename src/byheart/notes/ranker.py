@@ -12,10 +12,11 @@ the whole, so that a candidate scores about what it would score among all:
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class NoteRanker:
         self.reach = self.weights.reach
         self.whole, self.around = whole, around
         self._stem = stem or stemmer()
-        self._built: tuple[list[Any], NoteSearch] | None = None
+        self._built: _Built | None = None
         self._sampled: tuple[Sample, NoteSearch] | None = None
         self._parsed = lru_cache(maxsize=8192)(self._parse)
         self._name = lru_cache(maxsize=1024)(self._words_of_name)
@@ -105,8 +106,7 @@ class NoteRanker:
         if not candidates:
             return []
         told = candidates if isinstance(candidates, Candidates) else Candidates(candidates)
-        placed = _side_by_side(told)
-        search = self._search(query, placed, told)
+        placed, search = self._search(query, told)
         corpus = None if told.corpus is None else self._corpus(query, told, search)
         scores = search.scores(query, asked=told.asked, corpus=corpus, vector=told.vector)
         own = np.array([c.words for c in placed])
@@ -123,13 +123,18 @@ class NoteRanker:
     ) -> Parsed:
         return parse(Note(0, text, speaker, day, attached=attached), self._stem)
 
-    def _search(self, query: str, placed: list[Candidate], told: Candidates) -> NoteSearch:
-        """The candidates as notes; kept while a scope that is ranked whole stays as it is."""
-        embeds = told.vector is not None
-        key = [(c.item.content, c.item.valid_from, c.run, _mark(c.vectors), embeds) for c in placed]
-        whole = told.corpus is None
-        if whole and self._built is not None and self._built[0] == key:
-            return self._built[1]
+    def _search(self, query: str, told: Candidates) -> tuple[list[Candidate], NoteSearch]:
+        """Candidates side by side, and they as notes; kept while a scope that is ranked whole stays."""
+        embeds, whole = told.vector is not None, told.corpus is None
+        of, runs = (
+            [[c.item for c in told], [c.vectors for c in told]],
+            [embeds, *(c.run for c in told)],
+        )
+        kept = self._built if whole else None
+        if kept is not None and kept.runs == runs and _identical(kept.of, of):
+            return [told[i] for i in kept.order], kept.search
+        order = _side_by_side(told)
+        placed = [told[i] for i in order]
         notes = [note_of(c.item, i, c.run) for i, c in enumerate(placed)]
         search = NoteSearch(
             encode=_unasked if embeds else None, weights=self.weights, stem=self._stem
@@ -142,8 +147,8 @@ class NoteRanker:
             None if whole else words(query, self._stem),
         )
         if whole:
-            self._built = key, search
-        return search
+            self._built = _Built(of, runs, order, search)
+        return placed, search
 
     def _known(self, note: Note) -> Parsed:
         # long texts are not kept, so that the bound on their number bounds the memory too
@@ -214,24 +219,33 @@ def _normal_least(n: int) -> float:
     return root - (math.log(math.log(n)) + math.log(4 * math.pi)) / (2 * root)
 
 
-def _mark(vectors: np.ndarray | None) -> float | None:
-    """Tells vectors of one embedder from those of another."""
-    return None if vectors is None or not vectors.size else float(vectors.flat[0])
+class _Built(NamedTuple):
+    """Candidates as notes, and of which objects they were made."""
+
+    of: list[list[Any]]
+    runs: list[int | None]
+    order: list[int]
+    search: NoteSearch
+
+
+def _identical(a: list[list[Any]], b: list[list[Any]]) -> bool:
+    """Whether lists hold the very same objects."""
+    return all(len(x) == len(y) and all(map(operator.is_, x, y)) for x, y in zip(a, b, strict=True))
 
 
 def _unasked(texts: list[str]) -> np.ndarray:
     raise AssertionError("the store has embedded the query")
 
 
-def _side_by_side(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates with those of one run together, runs in the order of their first."""
+def _side_by_side(candidates: Sequence[Candidate]) -> list[int]:
+    """Places of candidates, those of one run together, runs in the order of their first."""
     first: dict[object, int] = {}
     keys = []
     for c in candidates:
         run: object = c.run if c.run is not None else (c.item.labels.get("thread"),)
         group = c.order if run == (None,) else first.setdefault(str(run), c.order)
         keys.append((group, c.order))
-    return [candidates[i] for i in sorted(range(len(keys)), key=keys.__getitem__)]
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 @lru_cache(maxsize=8)

@@ -63,6 +63,7 @@ class Kept:
     def forget(self) -> None:
         """Begin anew."""
         self._items: dict[int, Item] = {}
+        self._valid: dict[int, tuple[int, int, Item]] = {}
         self._vectors: dict[int, np.ndarray] = {}
         self._embedder = 0
         self._sample: tuple[tuple[tuple[int, ...], int], Sample] | None = None
@@ -77,6 +78,16 @@ class Kept:
             self.most,
         )
         return out | fresh
+
+    def valid(self, row: int, item: Item, span: Span) -> Item:
+        """An item with the validity that it has at the time asked for: the same object each time."""
+        known = self._valid.get(row)
+        if known is not None and known[0] == span[0] and known[1] == span[1]:
+            return known[2]
+        item = hit(item, span, 0.0, 0.0, None).item
+        if row in self._items:
+            _add(self._valid, {row: (span[0], span[1], item)}, self.most)
+        return item
 
     def vectors(
         self, conn: Conn, read: Read, embedder: int, rows: Sequence[int]
@@ -140,8 +151,9 @@ def _stretches(
 
 def _add(kept: dict[int, Any], fresh: dict[int, Any], most: int) -> None:
     kept.update(fresh)
-    for row in list(kept)[: max(0, len(kept) - most)]:
-        del kept[row]
+    if len(kept) > most:  # a quarter at once, so that it is seldom
+        for row in list(kept)[: len(kept) - 3 * most // 4]:
+            del kept[row]
 
 
 class Days:
@@ -233,16 +245,13 @@ def candidates(
     """Candidates in the order of recording."""
     spans = pool | near
     items = store._kept.items(conn, list(spans))
-    out = []
-    for row in sorted(items):
-        told = hit(items[row], spans[row], 0.0, words.get(row, 0.0), meaning.get(row))
-        out.append(
-            Candidate(
-                told.item, 0.0, told.state, told.words, told.meaning,
-                row, row in pool, runs.get(row), vectors.get(row),
-            )
-        )  # fmt: skip
-    return out
+    return [
+        Candidate(
+            store._kept.valid(row, items[row], spans[row]), 0.0, spans[row][2], words.get(row, 0.0),
+            meaning.get(row), row, row in pool, runs.get(row), vectors.get(row),
+        )
+        for row in sorted(items)
+    ]  # fmt: skip
 
 
 def neighbours(
