@@ -21,10 +21,20 @@ CONTROLS = {
 """What changes a model. Name to (where it is, what it does, packages it needs)."""
 
 MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "files": (
+        "byheart.stores.files:FileStore",
+        "a folder of Markdown files in the Open Knowledge Format, to exchange and to edit",
+        (),
+    ),
     "linked": (
         "byheart.notes.linked:LinkedNotes",
         "notes that are annotated, linked, and described anew as others arrive (A-MEM)",
         ("yake",),
+    ),
+    "sqlite": (
+        "byheart.stores.sqlite:SqliteStore",
+        "one file, no server: the log is the truth (byheart.Memory, byheart memory)",
+        (),
     ),
     "thoughts": (
         "byheart.notes.thoughts:ThoughtMemory",
@@ -32,7 +42,7 @@ MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         (),
     ),
 }
-"""Implementations of the Memory protocol, likewise."""
+"""What remembers, and where it lies, likewise."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ __all__ = ["list_", "register"]
 
 _HEADINGS = {
     "audit": "Audits: byheart audit MODEL NAME ...",
-    "memory": "Memories",
+    "memory": "Memories: byheart memory VERB, --kind NAME",
     "control": "Controls: what changes a model",
     "paper": "Papers: byheart reproduce NAME",
 }
