@@ -26,7 +26,7 @@ from byheart.audits._wilt.rules import (
     TESTS,
     Rule,
     read_rules,
-    to_dataset,
+    to_datasets,
     to_jsonl,
 )
 from byheart.audits._wilt.space import HypothesisSpace
@@ -276,9 +276,9 @@ def test_rules_as_a_dataset():
         import datasets  # noqa: F401
     except ModuleNotFoundError:
         with pytest.raises(MissingExtra, match="pip install"):
-            to_dataset(RULES_LITE)
+            to_datasets(RULES_LITE)
     else:
-        table = to_dataset(RULES_LITE)
+        table = to_datasets(RULES_LITE)
         assert table.num_rows == 10
         assert table[0]["rule"] == "lambda x, y, z: x > y > z"
 

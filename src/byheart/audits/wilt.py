@@ -58,7 +58,7 @@ from byheart.audits._wilt.rules import (
     TESTS,
     Rule,
     read_rules,
-    to_dataset,
+    to_datasets,
     to_jsonl,
 )
 from byheart.audits._wilt.space import HypothesisSpace
@@ -109,7 +109,7 @@ __all__ = [
     "save_transcripts",
     "strict_guess",
     "swap_instruction",
-    "to_dataset",
+    "to_datasets",
     "to_jsonl",
     "twins",
     "wilt_task",

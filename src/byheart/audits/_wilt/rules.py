@@ -27,7 +27,7 @@ __all__ = [
     "TESTS",
     "Rule",
     "read_rules",
-    "to_dataset",
+    "to_datasets",
     "to_jsonl",
 ]
 
@@ -252,7 +252,7 @@ def to_jsonl(rules: Mapping[str, Rule] | Iterable[Rule], path: str | Path) -> Pa
     return path
 
 
-def to_dataset(rules: Mapping[str, Rule] | Iterable[Rule]) -> Any:
+def to_datasets(rules: Mapping[str, Rule] | Iterable[Rule]) -> Any:
     """Rules as a `datasets.Dataset`, one row a rule.
 
     Raises:

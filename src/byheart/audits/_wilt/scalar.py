@@ -33,11 +33,16 @@ __all__ = ["Work", "build"]
 class Work:
     """Steps that are left, and time; shared by all points of one judgement."""
 
-    __slots__ = ("left", "until")
+    __slots__ = ("floor", "left", "until")
 
     def __init__(self, steps: int) -> None:
         self.left = steps
+        self.floor = 0
         self.until = time.monotonic() + LIMITS.seconds
+
+    def begin(self) -> None:
+        """A new point: it may take `LIMITS.steps` of what is left."""
+        self.floor = max(0, self.left - LIMITS.steps)
 
     def take(self, steps: int) -> None:
         """Use some.
@@ -46,7 +51,7 @@ class Work:
             BudgetExceeded: None are left.
         """
         self.left -= steps
-        if self.left < 0 or time.monotonic() > self.until:
+        if self.left < self.floor or time.monotonic() > self.until:
             raise BudgetExceeded("the rule takes more steps than it may")
 
 
@@ -85,6 +90,7 @@ def build(function: Function) -> Callable[..., Any]:
         if len(numbers) < least or (len(numbers) > len(names) and not function.star):
             raise TypeError(f"takes {len(names)} numbers, got {len(numbers)}")
         work = work or Work(LIMITS.steps)
+        work.begin()
         work.take(cost)
         env: Env = {_WORK: work, **dict(zip(names[least:], defaults, strict=True))}
         env.update(zip(names, numbers, strict=False))

@@ -10,6 +10,7 @@ types differ from point to point, or a list's length does, the scalar form takes
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -299,7 +300,7 @@ class _Columns:
         out: list[Any] = []
         bad = np.zeros(len(rows), dtype=bool)
         try:  # as a rule nothing raises
-            out = [call(*v, **words) for v in zip(*lists, strict=True)]
+            out = list(map(functools.partial(call, **words) if words else call, *lists))
         except (BudgetExceeded, *_ERRORS):
             out = []
             for i, v in enumerate(zip(*lists, strict=True)):
@@ -310,7 +311,7 @@ class _Columns:
                 except _ERRORS:
                     bad[i] = True
                     out.append(None)
-        kinds = {type(v) for v in out if v is not None}
+        kinds = set(map(type, out)) - {type(None)}
         if kinds == {float}:
             some = np.zeros(len(rows))
         elif kinds == {bool} or not kinds:
@@ -319,7 +320,7 @@ class _Columns:
             some = np.zeros(len(rows), dtype=np.int64)
         else:
             raise _Leave
-        some[:] = [0 if v is None else v for v in out]
+        some[:] = [0 if v is None else v for v in out] if bad.any() else out
         if back is not None:
             some, bad = some[back], bad[back]
         self.raised[at[bad]] = True
