@@ -112,20 +112,14 @@ class PgVectorIndex:
         if indexed:
             conn.script(
                 f"SET LOCAL hnsw.ef_search = {min(1000, max(100, 2 * most))};"
-                " SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
+                " SET LOCAL hnsw.iterative_scan = strict_order"
             )
-            try:
-                for scope in sorted(indexed):
-                    half = f"(v::halfvec({self._d})) <#> ?3"
-                    found += conn.execute(
-                        f"SELECT row, -(v <#> ?1) FROM vectors WHERE"
-                        f" embedder = {embedder} AND scope = {scope} ORDER BY {half} LIMIT ?2",
-                        (text, most, Half(text)),
-                    ).fetchall()
-            finally:
-                if conn.in_transaction:
-                    with contextlib.suppress(Exception):
-                        conn.script("SET LOCAL enable_sort = on")
+        for scope in sorted(indexed):
+            found += conn.execute(
+                f"SELECT row, -(v <#> ?1) FROM vectors WHERE embedder = {embedder} AND scope ="
+                f" {scope} ORDER BY (v::halfvec({self._d})) <#> ?3 LIMIT ?2",
+                (text, most, Half(text)),
+            ).fetchall()
         if not found:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         rows, scores = zip(*found, strict=True)
