@@ -213,6 +213,28 @@ def test_neighbours_of_other_threads_and_places_lend_nothing(tmp_path):
     assert len(found) == 7
 
 
+def test_a_run_ends_where_a_turn_between_was_not_fetched(tmp_path):
+    class Looking(NoteRanker):
+        def __call__(self, query, candidates, k):
+            self.seen = {c.item.content: c.run for c in candidates}
+            return super().__call__(query, candidates, k)
+
+    ranker = Looking(whole=0)
+    with Memory(tmp_path / "m.db", ranker=ranker) as memory:
+        said = [f"turn {i}" for i in range(12)]
+        said[0] = said[11] = "the oboe"
+        for text in said:  # another thread lies between any two turns
+            memory.write([Item(text, labels={"thread": "a"}), Item("x", labels={"thread": "b"})])
+        memory.write("A lone oboe.")
+        memory.recall("oboe", 3)
+    first, second = ranker.seen["turn 1"], ranker.seen["turn 10"]
+    assert {t for t, run in ranker.seen.items() if run == first} >= {"turn 1", "turn 2", "turn 3"}
+    assert {t for t, run in ranker.seen.items() if run == second} >= {"turn 8", "turn 9", "turn 10"}
+    assert first != second
+    assert ranker.seen["A lone oboe."] is None
+    assert "x" not in ranker.seen
+
+
 def test_neighbours_outside_of_a_cube_or_kind_are_not_handed_out(tmp_path):
     with Memory(tmp_path / "m.db", ranker=NoteRanker(whole=0)) as memory:
         ids = memory.write(

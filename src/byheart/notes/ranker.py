@@ -126,10 +126,8 @@ class NoteRanker:
     def _search(self, query: str, told: Candidates) -> tuple[list[Candidate], NoteSearch]:
         """Candidates side by side, and they as notes; kept while a scope that is ranked whole stays."""
         embeds, whole = told.vector is not None, told.corpus is None
-        of, runs = (
-            [[c.item for c in told], [c.vectors for c in told]],
-            [embeds, *(c.run for c in told)],
-        )
+        of: list[list[Any]] = [[c.item for c in told], [c.vectors for c in told]]
+        runs = [embeds, *(c.run for c in told)]
         kept = self._built if whole else None
         if kept is not None and kept.runs == runs and _identical(kept.of, of):
             return [told[i] for i in kept.order], kept.search
