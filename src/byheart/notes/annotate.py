@@ -145,7 +145,8 @@ class RuleAnnotator:
 
     def _entities(self, text: str, barred: set[str]) -> tuple[str, ...]:
         found = [m[1].strip(" .,!?") for m in _QUOTED.finditer(text)] + _ADDRESS.findall(text)
-        for run, opens in _capitalised(text):
+        rest = _ADDRESS.sub(" . ", _QUOTED.sub(" . ", text))
+        for run, opens in _capitalised(rest):
             words = [w for w in run if w.lower() not in barred]
             while words and (_dull(words[0]) or (opens and words[0].lower() in STOP_WORDS)):
                 words, opens = words[1:], False
