@@ -244,7 +244,155 @@ class VectorIndex:
     keep = staticmethod(keep)
 
     @staticmethod
-    def cosines(conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray) -> dict[int, float]:
+    def cosines(
+        conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray
+    ) -> dict[int, float]:
+        """Exact cosine of each item's nearest passage, for rows that have vectors."""
+        return cosines(conn, embedder, rows, query)
+
+    @staticmethod
+    def passages(conn: Conn, embedder: int, rows: Sequence[int]) -> dict[int, np.ndarray]:
+        """`[P, D]` vectors of each item's passages, for rows that have them."""
+        return passages(conn, embedder, rows)
+
+    @staticmethod
+    def drop(conn: Conn, row: int) -> int:
+        """Take an item out; how many vectors."""
+        return conn.execute("DELETE FROM vectors WHERE row = ?", (row,)).rowcount
+
+    drop_damaged = staticmethod(drop_damaged)
+
+    def forget(self) -> None:
+        """After an erasure, or for other scopes: begin anew."""
+        with self.lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.of: tuple[int, tuple[int, ...]] = (0, ())
+        self.last = 0
+        self.ids = np.zeros(0, np.int64)
+        self._rows = np.zeros(0, np.int64)
+        self._room = np.zeros((0, 0), np.float32)
+        self._begin = 0
+        self.n = 0
+        self.graph: Graph | None = None
+
+    def __len__(self) -> int:
+        return self.n + (0 if self.graph is None else len(self.graph.rows))
+
+    def refresh(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> bool:
+        """Take in what was embedded since, `PART` items at most; whether there may be more.
+
+        Raises:
+            CorruptStore: A vector is not what was written.
+        """
+        self.of = (embedder, scopes)
+        marks = ",".join(map(str, scopes))
+        told, blocks = [], []
+        for id, row, data, crc in conn.execute(
+            f"SELECT id, row, data, crc FROM vectors WHERE embedder = ? AND scope IN ({marks})"
+            " AND id > ? ORDER BY id LIMIT ?",
+            (embedder, self.last, PART),
+        ):
+            if zlib.crc32(data) != crc:
+                raise CorruptStore(
+                    f"the vector of row {row} is damaged; `byheart memory rebuild` makes it anew"
+                )
+            blocks.append(np.frombuffer(data, np.float32))
+            told.append((id, row))
+        if not told:
+            return False
+        (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
+        parts = [b.reshape(-1, d) for b in blocks]
+        both = np.repeat(np.array(told, np.int64), [len(p) for p in parts], axis=0)
+        self._add(both[:, 0], both[:, 1], np.concatenate(parts))
+        self.last = told[-1][0]
+        return len(told) == PART
+
+    def _live(self) -> slice:
+        """Where the vectors are that no graph holds; those before have gone into it."""
+        return slice(self._begin, self._begin + self.n)
+
+    def _add(self, ids: np.ndarray, rows: np.ndarray, vectors: np.ndarray) -> None:
+        end = self._begin + self.n
+        if end + len(rows) > len(self._room):
+            live, size = self._live(), max(self.n + self.n // 2 + len(rows), 256)
+            old = self._room[live], self._rows[live], self.ids[live]
+            self._room = np.empty((size, vectors.shape[1]), np.float32)
+            self._rows, self.ids = np.empty(size, np.int64), np.empty(size, np.int64)
+            if self.n:
+                self._room[: self.n], self._rows[: self.n], self.ids[: self.n] = old
+            self._begin, end = 0, self.n
+        fresh = slice(end, end + len(rows))
+        self._room[fresh], self._rows[fresh], self.ids[fresh] = vectors, rows, ids
+        self.n += len(rows)
+
+    def to_graph(self, most: int, threads: int = 1) -> int:
+        """Move the oldest vectors into the graph, items whole; returns how many vectors."""
+        ids = self.ids[self._live()]
+        n = min(most, self.n)
+        while n < self.n and ids[n] == ids[n - 1]:
+            n += 1
+        if n == 0:
+            return 0
+        if self.graph is None:
+            self.graph = Graph(self._room.shape[1])
+        oldest = slice(self._begin, self._begin + n)
+        self.graph.add(self._rows[oldest], self._room[oldest], int(ids[n - 1]), threads)
+        self._begin, self.n = self._begin + n, self.n - n
+        if 4 * self.n < len(self._room) and len(self._room) > 4 * EXACT:  # give the memory back
+            live = self._live()
+            self._room, self._rows = self._room[live].copy(), self._rows[live].copy()
+            self.ids, self._begin = self.ids[live].copy(), 0
+        return n
+
+    def nearest(self, conn: Conn, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the n nearest items and the cosine of each one's nearest passage."""
+        with self.lock:
+            return self._nearest(query, n)
+
+    def _nearest(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, scores = [], []
+        if self.n:
+            near = self._room[self._live()] @ query
+            top = np.arange(self.n)
+            if self.n > 4 * n:
+                top = np.argpartition(-near, 4 * n)[: 4 * n]
+            rows.append(self._rows[self._begin + top])
+            scores.append(near[top])
+        if self.graph is not None:
+            found = self.graph.search(query, n)
+            rows.append(found[0])
+            scores.append(found[1])
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return best(np.concatenate(rows), np.concatenate(scores), n)
+
+
+def best(rows: np.ndarray, scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each row once with its highest score, the n highest, best first."""
+    order = np.lexsort((rows, -scores))
+    _, first = np.unique(rows[order], return_index=True)
+    keep_ = order[np.sort(first)][:n]
+    return rows[keep_], scores[keep_]
+
+
+def passages(conn: Conn, embedder: int, rows: Sequence[int]) -> dict[int, np.ndarray]:
+    """`[P, D]` vectors of each item's passages, for rows that have them."""
+    out: dict[int, np.ndarray] = {}
+    if not rows:
+        return out
+    (d,) = conn.execute("SELECT dimensions FROM embedders WHERE id = ?", (embedder,)).fetchone()
+    for begin in range(0, len(rows), 500):
+        marks = ",".join(map(str, map(int, rows[begin : begin + 500])))
+        for row, data in conn.execute(
+            f"SELECT row, data FROM vectors WHERE embedder = ? AND row IN ({marks})", (embedder,)
+        ):
+            out[row] = np.frombuffer(data, np.float32).reshape(-1, d)
+    return out
+
+
+def cosines(conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray) -> dict[int, float]:
     """Exact cosine of each item's nearest passage, for rows that have vectors."""
     told: list[tuple[int, bytes]] = []
     for begin in range(0, len(rows), 500):
