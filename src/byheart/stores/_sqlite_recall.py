@@ -359,7 +359,7 @@ def _seen_by_words(
     members: Sequence[int] | None,
 ) -> dict[int, Span]:
     """The n best by words that may be seen; all are scored only if too many of those may not."""
-    for wide in (2 * n, 32 * n) if members is None else ():
+    for wide in (n + n // 4, 32 * n) if members is None else ():
         rows = asked.best(wide)[0].tolist()
         may = seen(rows)
         out = {r: may[r] for r in [r for r in rows if r in may][:n]}
