@@ -41,6 +41,8 @@ from _memory_vectors import MODEL, exact, model_vectors, table_vectors
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records" / "memory-peers.jsonl"
+PAGE = HERE.parent / "docs" / "memory" / "speed.md"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 PEERS = ("byheart", "naive", "chromadb", "lancedb", "mem0", "a-mem")
 OURS = ("byheart", "naive")
 SINGLE, QUERIES, K = 500, 200, 10
@@ -260,6 +262,9 @@ def main() -> None:
     )
     parser.add_argument("--force", action="store_true", help="measure anew what has a record")
     parser.add_argument("--json", action="store_true", help="records in place of tables")
+    parser.add_argument(
+        "--docs", action="store_true", help="put the tables into docs/memory/speed.md"
+    )
     parser.add_argument("--no-run", action="store_true", help="print the records there are")
     args = parser.parse_args()
     sizes = sorted(set(args.items) | ({1_000_000} if args.slow else set()))
@@ -289,6 +294,15 @@ def main() -> None:
                 record.update(measure(args.work, peer, jobs[n], which, args.limit))
             keep(record)
     found = [r for r in kept() if r["n"] in sizes and r["peer"] in args.peers]
+    if args.docs:
+        text = PAGE.read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        every = kept()
+        lines = [line for n in sorted({r["n"] for r in every}) for line in table(every, n)]
+        PAGE.write_text(
+            f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}",
+            encoding="utf-8",
+        )
     if args.json:
         print("\n".join(json.dumps(r) for r in found))
     else:
