@@ -17,6 +17,7 @@ from byheart.core.item import Item, Scope
 from byheart.core.memory import Event, Hit, Problem, Ranker, Receipt, Selector
 from byheart.core.prompt import prompt_text
 from byheart.encoders import make_embedder
+from byheart.stores._store import Store
 from byheart.stores.chat import chat_items
 from byheart.stores.exchange import export_lines, import_lines
 from byheart.stores.places import open_store
@@ -41,7 +42,7 @@ class Memory(CubeVerbs):
 
     Args:
         path: The file, made if it is not there; or ``postgresql://user@host/database``, see
-            `byheart.stores.PostgresStore`.
+            `byheart.stores.PostgresStore`; or a store, of whose place another handle is opened.
         scope: Whose: ``"tenant/user/agent/session"``, ``"user=ana"``, a mapping or a `Scope`. No
             call reaches items of another.
         encoder: None for keywords alone; ``"minilm"`` (all-MiniLM-L6-v2, local); ``"st:NAME"``
@@ -69,7 +70,7 @@ class Memory(CubeVerbs):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Store,
         scope: Scope | str | Mapping[str, str] | None = None,
         *,
         encoder: str | Callable[[list[str]], Any] | None = None,

@@ -62,6 +62,16 @@ def test_the_password_is_never_shown(postgres, capsys):
     assert not any(PASSWORD in s for s in seen)
 
 
+def test_another_handle_on_the_same_place(postgres, tmp_path):
+    for place in (postgres.place(), tmp_path / "m.db"):
+        with Memory(place, "a/ana") as memory, Memory(memory.store, encoder=hashed) as again:
+            id = memory.write("Ana likes figs").id
+            assert again.recall("figs", 1)[0].item.id == id
+            assert again.recall("figs", 1)[0].meaning is not None
+            assert str(again.scope) == "a/ana"
+            assert memory.store.embedder is None
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -78,10 +78,9 @@ def opened(store: Any, scope: Any, encoder: Any) -> tuple[Any, Index, bool]:
         memory = Memory(store, scope, encoder=embedder, ranker="plain")
         return memory, StoreIndex(memory, memo), True
     memory, _ = open_memory(store, scope)
-    place = getattr(inner, "place", None)
-    if hasattr(inner, "embedder") and isinstance(place, str | Path):
+    if hasattr(inner, "embedder") and hasattr(inner, "again"):
         again = Memory(
-            place, inner.scope, encoder=embedder, ranker="plain", actor=inner.actor,
+            inner, inner.scope, encoder=embedder, ranker="plain", actor=inner.actor,
             clock=getattr(inner, "_clock", None),
         )  # fmt: skip
         return again, StoreIndex(again, memo), True

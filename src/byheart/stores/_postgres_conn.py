@@ -61,7 +61,7 @@ class Address:
     password: str = field(default="", repr=False)
 
     @classmethod
-    def parse(cls, url: str, schema: str | None = None) -> Address:
+    def parse(cls, url: str | Address, schema: str | None = None) -> Address:
         """From ``postgresql://user@host:port/database?schema=name``.
 
         Raises:
@@ -72,6 +72,8 @@ class Address:
             "names as %40 %3A %2F, and only options that libpq knows. A password is better kept in "
             "~/.pgpass or PGPASSWORD"
         )
+        if isinstance(url, Address):
+            return url
         if not is_address(url) or "://" not in url:
             raise UsageError(wrong)
         psycopg = need("psycopg", "postgres")

@@ -75,6 +75,10 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         self._kept, self._days = Kept(), Days()
         self._one: int | None = None
 
+    def again(self, scope: Any = None, **options: Any) -> Store:
+        """Another handle on the same place."""
+        raise NotImplementedError
+
     def _finish_erasure(self) -> None:
         """Go on where a process was stopped in the middle of an erasure."""
         with self._c.reading() as conn:

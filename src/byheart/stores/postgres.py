@@ -46,7 +46,7 @@ class PostgresStore(Store):
 
     def __init__(
         self,
-        url: str,
+        url: str | Address,
         scope: Scope | str | Mapping[str, str] | None = None,
         *,
         embedder: Embedder | None = None,
@@ -65,6 +65,10 @@ class PostgresStore(Store):
         )  # fmt: skip
         self._words, self._vectors = PgWordIndex(), PgVectorIndex(self)
         self._finish_erasure()
+
+    def again(self, scope: Any = None, **options: Any) -> PostgresStore:
+        """Another handle on the same database; scope and options as for the first."""
+        return PostgresStore(self._c.address, self.scope if scope is None else scope, **options)
 
     _beyond = _postgres_erase.BEYOND
 

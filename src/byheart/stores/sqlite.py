@@ -66,6 +66,10 @@ class SqliteStore(Store):
         self._words, self._vectors = WordIndex(), VectorIndex(self)
         self._finish_erasure()
 
+    def again(self, scope: Any = None, **options: Any) -> SqliteStore:
+        """Another handle on the same file; scope and options as for the first."""
+        return SqliteStore(self.path, self.scope if scope is None else scope, **options)
+
     _beyond = _sqlite_erase.BEYOND
 
     def _scrub(self, reached: dict[str, int], vacuum: bool) -> list[str]:
