@@ -68,11 +68,11 @@ def search_tape(statements: Any, *, follow: bool = True) -> list[Step]:
     """
     statements = as_statements(statements)
     people = len(statements)
-    full, agree = _full(people), _tables(people)
+    full, (known, knaves) = _full(people), _tables(people)
     # truth tables of "person's role is this, and agrees with what they say"
     knights = [_knight(i, people) for i in range(people)]
     right = {
-        (i, role): (knights[i] if role else full ^ knights[i]) & agree[i][statements[i]]
+        (i, role): (knights[i] if role else full ^ knights[i]) & (knaves[i] ^ known[statements[i]])
         for i in range(people)
         for role in (True, False)
     }
