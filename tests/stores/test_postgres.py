@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -672,3 +675,24 @@ def test_the_command_line_takes_an_address(postgres, cli, tmp_path):
     assert code != 0
     assert "no connection" in err
     assert PASSWORD not in out + err
+
+
+OWN = (
+    "no_posting_of_another_scope or a_graph_finds or without_usearch"
+    # how the file keeps its words and vectors, which the server does in another way
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_tests_of_the_file_pass_on_a_server(postgres):
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "on_postgres",
+         here / "test_memory.py", here / "test_cubes.py", "-k", f"not ({OWN})"],
+        env={**os.environ, "BYHEART_TEST_SERVER": postgres.url(), "PYTHONPATH": str(here)},
+        capture_output=True, text=True, timeout=880, cwd=here.parents[1],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    (made,) = postgres.psql("SELECT count(*) FROM pg_namespace WHERE nspname ~ '^f[0-9a-f]{16}$'")
+    assert made[0] > 40
