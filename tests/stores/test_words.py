@@ -75,6 +75,7 @@ def make_small(patch):
     patch.setattr(_sqlite_words, "STABLE", 16)
     patch.setattr(_sqlite_words, "MERGE", 3)
     patch.setattr(_word_index, "PLAIN", 0)
+    patch.setattr(_word_index, "WORTH", 0)
     patch.setattr(_word_index, "KEEP", 2_000)
 
 
@@ -122,6 +123,7 @@ def test_skipping_common_words_changes_nothing(tmp_path, monkeypatch):
     weight = [1 / (i + 1) for i in range(300)]
     notes = [" ".join(rng.choices(many, weight, k=rng.randint(1, 25))) for _ in range(4000)]
     monkeypatch.setattr(_word_index, "PLAIN", 0)
+    monkeypatch.setattr(_word_index, "WORTH", 0)
     read = []
     looked = _word_index.Asked._part
     monkeypatch.setattr(

@@ -35,6 +35,9 @@ KEEP = 128 * 2**20
 PLAIN = 400_000
 """Items and postings up to which all are scored: skipping costs more than it saves."""
 
+WORTH = 5_000
+"""Postings left above which it is worth finding out whether they can be skipped."""
+
 MARGIN = 1e-9
 """Sums taken in another order differ by far less than this part of them."""
 
@@ -327,7 +330,8 @@ class Asked:
                 met = np.concatenate([met, docs[sums[docs] == 0]])
                 sums[docs] += self._part(name, slice(None))
                 left = sum(bounds[t] for t in names[i + 1 :])
-                if len(met) >= n and any(len(self.terms[t].docs) > n for t in names[i + 1 :]):
+                rest = sum(len(self.terms[t].docs) for t in names[i + 1 :])
+                if len(met) >= n and rest > WORTH:
                     least = self._sure(met, sums[met], n)
                     if left * (1 + MARGIN) < least:
                         break
