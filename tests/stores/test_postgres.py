@@ -102,6 +102,9 @@ def test_the_schema_is_named_once(postgres):
     with pytest.raises(UsageError, match="schema"):
         PostgresStore(postgres.url("one"), schema="two")
     assert Address.parse("postgresql://u:p@h:5/d").name == "postgresql://u@h:5/d"
+    many = Address.parse("postgresql://u@h1:5,h2:6/d?target_session_attrs=read-write")
+    assert many.name == "postgresql://u@h1,h2:5,6/d"
+    assert Address.parse("postgresql://u@[::1]:5/d").name == "postgresql://u@::1:5/d"
     assert Address.parse("postgresql://u@h/d?schema=x").name == "postgresql://u@h/d?schema=x"
 
 
@@ -502,6 +505,35 @@ def test_threads_share_commits_and_connections_are_given_back(store):
     assert {i.id for i in store.items()} == {*good, "taken"}
     assert store.check() == []
     assert len(store._c._readers) <= 7
+
+
+def test_what_is_sent_late_fails_in_its_own_call(store):
+    store.write([Item("before")])
+    wrong, made = [], []
+
+    def bad(conn):
+        store._append(conn, store._new(conn, 1, Item("lost")))
+        conn.execute("INSERT INTO meta VALUES('schema', '1')")  # there already: sent at the end
+
+    def work(call, out):
+        try:
+            out.append(call())
+        except Exception as error:
+            out.append(error)
+
+    calls = [(lambda: store._c.write(bad), wrong), (lambda: store.write([Item("kept")]), made)]
+    threads = [threading.Thread(target=work, args=c) for c in [calls[1], calls[0], calls[1]]]
+    with store._c._lock:  # all three wait and are committed together
+        for t in threads:
+            t.start()
+            time.sleep(0.05)
+    for t in threads:
+        t.join()
+    assert len(wrong) == 1
+    assert isinstance(wrong[0], StoreError)
+    assert "duplicate key" in str(wrong[0])
+    assert [i.content for i in store.items()] == ["before", "kept", "kept"]
+    assert store.check() == []
 
 
 # ---------------------------------------------------------------- erasing and tampering

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _PARTS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\?(\d*)""")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.%]*\]|[^:\[\]]*)(:\d*)?")
 _HIDDEN = "postgresql://USER@HOST:PORT/DATABASE"
 
 
@@ -79,7 +80,9 @@ class Address:
         psycopg = need("psycopg", "postgres")
         try:
             parts = urlsplit(url)
-            _ = parts.port  # raises where it is no number
+            hosts = parts.netloc.rpartition("@")[2]
+            if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+                raise ValueError("a host or port that is none")
             query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=False))
             named = query.pop("schema", None)
             if "@" in (parts.netloc.rpartition("@")[0]):
@@ -251,6 +254,10 @@ class PgConnection:
             for later, sql, values in waiting:
                 later.cursor = psycopg.RawCursor(self.raw)
                 later.cursor.execute(sql, values)
+
+    def discard(self) -> None:
+        """Forget what waits: the transaction it belonged to is gone."""
+        self._waiting.clear()
 
     def script(self, sql: str) -> list[Any]:
         """Run several statements without values in one message; rows of the last."""

@@ -119,6 +119,7 @@ class PostgresConnections(Connections):
     def _begin_on(self, conn: PgConnection, durable: bool) -> None:
         # each statement sees what was committed before it, so all that follow the lock see the end
         # of the log
+        conn.discard()
         fast = "" if durable else " SET LOCAL synchronous_commit = off;"
         slow = " SET LOCAL statement_timeout = 0;" if self._patience else ""
         rows = conn.script(
