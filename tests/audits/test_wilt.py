@@ -171,6 +171,7 @@ def test_novelty_of_a_repeat_is_zero():
     assert found[0] == 1
     assert found[1] == pytest.approx(0, abs=1e-12)
     assert found[2] > 0.8
+    assert novelty(["one", "two", "one"])[2] == pytest.approx(0, abs=1e-12)  # any earlier reply
     assert novelty([]) == novelty([""]) == []
     assert word_vectors(["a b", ""]).shape == (2, 1024)
     with pytest.raises(UsageError, match="shape"):

@@ -198,6 +198,10 @@ def test_large_whole_numbers_beside_floats_leave_the_columns():
         (2**53 + 1) * 1024 + 1 == (2**53 + 1) * 1024.0,
         False,
     ]
+    # whole numbers divide exactly rounded; as floats this quotient's last digit is another
+    a, b = 71969031417632275, 49150113254418550
+    ratio = parse("x / y").over(*[np.array([n, 1]) for n in (a, b, 0)])[0]
+    assert ratio[0] == a / b != float(a) / float(b)
     huge = parse("x ** 30 > y ** 30")
     assert huge.over(*[np.array([20, -3])] * 3)[0].tolist() == [False, False]
 

@@ -146,6 +146,8 @@ def test_judgements_hold_what_the_authors_and_what_we_hold():
     assert truthy.correct  # 1 == True
     number = judge(full["2"], "lambda x, y, z: (y - x) if x < y < z else 0")
     assert (number.correct, number.correct_lenient, number.reason) == (False, True, "differs")
+    double = judge(full["15"], "lambda x, y, z: 2 * (x + y == z)")
+    assert (double.correct, double.correct_lenient, double.reason) == (False, True, "differs")
     near = judge(full["15"], "lambda x, y, z: abs(x + y - z) < 1e-9")
     assert (near.correct, near.approximate) == (False, True)  # for (0.1, 0.2, 0.3)
     strict = judge(full["4"], "lambda x, y, z: x < y < z")

@@ -277,7 +277,7 @@ def _talk(spec: str, device: str | None, progress: Progress | None) -> tuple[Che
     from byheart.core.model import load
 
     _tell(progress, "a language model plays the light split", 0.7)
-    audit = Wilt(recite=False, max_tokens=160)
+    audit = Wilt(recite=False, max_tokens=96)
     probes = [p for p in audit.probes() if p.arm == "seen"]
     done = measure(load(spec or "smollm2", device=device), audit, probes=probes)
     if done.stopped is not None:
