@@ -97,6 +97,25 @@ def test_embedding_ends_with_the_graph_in_place_and_kept(tmp_path, monkeypatch):
     assert len(encode.asked) - len(set(encode.asked)) <= 6  # probe and queries alone again
 
 
+def test_what_another_process_erased_is_in_no_graph_that_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sqlite_vectors, "EXACT", 100)
+    path, encode = tmp_path / "m.db", Given()
+    with opened(path, encode) as store, opened(path, encode) as other:
+        ids = store.write([Item(f"note {i}") for i in range(400)]).ids
+        store.embed()
+        assert store.recall("note 7", 1)[0].item.id == ids[7]
+        other.erase(ids[7], vacuum=False)
+        assert not list(tmp_path.glob("m.db.hnsw-*"))
+        store.write([Item("one more")])
+        store.embed()  # before any query has noticed
+        assert 9 not in {*held(store)[0], *held(store)[1]}  # its row
+        assert ids[7] not in {h.item.id for h in store.recall("note 7", 20)}
+    with opened(path, encode) as store:
+        assert ids[7] not in {h.item.id for h in store.recall("note 7", 20)}
+        assert store._vectors.graph is not None
+        assert 9 not in {*held(store)[0], *held(store)[1]}
+
+
 @pytest.mark.parametrize("at", [3, 70, -200, -1])
 def test_a_damaged_graph_is_named_and_not_looked_into(tmp_path, monkeypatch, at):
     monkeypatch.setattr(_sqlite_vectors, "EXACT", 100)

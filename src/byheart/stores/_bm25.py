@@ -260,7 +260,7 @@ class WordScores:
                 mark = np.zeros(n + 2 * reach, bool)
                 for step in range(2 * reach + 1):
                     mark[place + step] = True
-                wide = np.count_nonzero(mark[reach : n + reach])
+                wide = int(np.count_nonzero(mark[reach : n + reach]))
             having[term] = round((1 - share) * len(place) + share * wide)
         return Corpus(n, float(self._tokens.mean()) if n else 0.0, having)
 

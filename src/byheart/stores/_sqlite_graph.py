@@ -126,7 +126,7 @@ def save_graph(store: SqliteStore) -> None:
     """Keep the graph for the next start, if it grew by a fiftieth."""
     with store._vectors.lock:
         graph, of = store._vectors.graph, store._vectors.of
-        if graph is None or graph.fixed or store._erasures < 0:
+        if graph is None or graph.fixed or store._vectors.erasures < 0:
             return
         if len(graph.rows) <= graph.saved + graph.saved // 50:
             return
@@ -134,7 +134,7 @@ def save_graph(store: SqliteStore) -> None:
         head = {
             "of": [of[0], list(of[1])],
             "last": graph.last,
-            "erasures": store._erasures,
+            "erasures": store._vectors.erasures,
             "rows": len(graph.rows),
             "dimensions": int(graph.index.ndim),
         }

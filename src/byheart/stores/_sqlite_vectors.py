@@ -204,7 +204,7 @@ class VectorIndex:
     def prepare(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
         """Before `nearest`: take in what was embedded since, and grow the graph in a thread."""
         with self.lock:
-            self._take_up(embedder, scopes)
+            self._take_up(embedder, scopes, self._store._erasures)
             while self.refresh(conn, embedder, scopes):
                 pass
         busy = self._thread is not None and self._thread.is_alive()
@@ -214,10 +214,12 @@ class VectorIndex:
             )
             self._thread.start()
 
-    def _take_up(self, embedder: int, scopes: tuple[int, ...]) -> None:
-        if self.of != (embedder, scopes):
+    def _take_up(self, embedder: int, scopes: tuple[int, ...], erasures: int) -> None:
+        """Begin with a kept graph, where what is here is of other scopes or holds what was erased."""
+        if self.of != (embedder, scopes) or self.erasures != erasures:
             self.forget()
-            load_graph(self._store, (embedder, scopes), self._store._erasures)
+            self.erasures = erasures
+            load_graph(self._store, (embedder, scopes), erasures)
 
     def settle(self) -> None:
         """After many were embedded: take all into the graph at once and keep it."""
@@ -227,8 +229,8 @@ class VectorIndex:
                 scopes, embedder = store._scope_ids(conn), store._embedder_id()
                 if not scopes:
                     return
-                store._notice_erasures(conn)
-                self._take_up(embedder, scopes)
+                # the next query still notices for itself: others forget then, too
+                self._take_up(embedder, scopes, store._erasure_count(conn))
                 more = self.refresh(conn, embedder, scopes)
             if self.n > EXACT:
                 grow(store, EXACT, PART // 10, os.cpu_count() or 1)
@@ -269,6 +271,7 @@ class VectorIndex:
 
     def _forget(self) -> None:
         self.of: tuple[int, tuple[int, ...]] = (0, ())
+        self.erasures = -1
         self.last = 0
         self.ids = np.zeros(0, np.int64)
         self._rows = np.zeros(0, np.int64)
