@@ -199,6 +199,7 @@ class VectorIndex:
         self._store = store
         self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
+        self.erasures = -1
         self.forget()
 
     def prepare(self, conn: Conn, embedder: int, scopes: tuple[int, ...]) -> None:
