@@ -270,9 +270,10 @@ class WordScores:
             return  # made by other rules: the next query makes it anew
         wanted: dict[int, int] = {}
         lengths: dict[int, int] = {}
-        for row, scope, n, salt, packed, digest in conn.execute(
+        for row, scope, n, salt, packed, digest in store._c.stream(
+            conn,
             "SELECT l.row, l.scope, l.tokens, p.salt, p.body, e.payload FROM lengths l"
-            " LEFT JOIN payloads p ON p.seq = l.row LEFT JOIN events e ON e.seq = l.row"
+            " LEFT JOIN payloads p ON p.seq = l.row LEFT JOIN events e ON e.seq = l.row",
         ):
             lengths[row] = n
             if packed is None or payload_hash(salt, packed) != digest:

@@ -157,10 +157,11 @@ def rebuild(store: Store) -> dict[str, int]:
         for table in DERIVED_TABLES:
             conn.execute(f"DELETE FROM {table}")
         entries = 0
-        for seq, at, scope, kind, subject, data, packed in conn.execute(
+        for seq, at, scope, kind, subject, data, packed in store._c.stream(
+            conn,
             "SELECT e.seq, e.at, e.scope, e.kind, e.subject, e.data, p.body FROM events e"
-            " LEFT JOIN payloads p ON p.seq = e.seq ORDER BY e.seq"
-        ).fetchall():
+            " LEFT JOIN payloads p ON p.seq = e.seq ORDER BY e.seq",
+        ):
             body = None if packed is None else unpack(packed)[0]
             apply(conn, seq, at, scope, kind, subject, json.loads(data), body)
             entries += 1

@@ -47,6 +47,7 @@ CREATE INDEX IF NOT EXISTS lengths_scope ON lengths(scope, row, tokens);
 """
 
 _INDEXES = """
+CREATE INDEX IF NOT EXISTS parents_row ON parents(row);
 CREATE TABLE IF NOT EXISTS words(
   row BIGINT NOT NULL, part BIGINT NOT NULL, scope BIGINT NOT NULL, terms TSVECTOR NOT NULL,
   PRIMARY KEY(row, part));
