@@ -159,6 +159,8 @@ class Memory(CubeVerbs):
 
     def undo(self, what: Receipt | int) -> Receipt:
         """Take back a write, supersession or undo by its receipt or number in the log."""
+        if isinstance(what, int) and not 0 < what < 2**63:  # beyond what a log can count to
+            raise UnknownName("entry of the log", str(what), [])
         return self.store.undo(what)
 
     def erase(self, selector: Selector | str | Iterable[str], **options: bool) -> Receipt:

@@ -119,6 +119,7 @@ def test_a_folder_of_markdown_goes_out_and_comes_back_edited(run, tmp_path):
     [
         (("export", "-", "--format", "okf"), "need a folder"),
         (("export", "x", "--format", "yaml"), "jsonl, okf"),
+        (("export", "-", "--current", "--cube", "c"), "contradict"),
         (("import", "FOLDER", "--format", "mem0"), "is a folder"),
         (("import", "-", "--format", "okf"), "read from a folder"),
         (("import", "-", "--take", "files"), "goes with a folder"),
@@ -131,3 +132,21 @@ def test_formats_that_do_not_fit_are_told(run, tmp_path, words, said):
     words = [str(tmp_path / "f") if w == "FOLDER" else w for w in words]
     code, out, err = run(*words)
     assert (code, said in err) == (2, True), (out, err)
+
+
+def test_there_may_be_no_stdin_and_no_home(run, monkeypatch, tmp_path):
+    import sys
+
+    from byheart.cli._memory_options import open_memory, read_text
+    from byheart.core.errors import DataError, OutputError
+
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(DataError, match="stdin is closed"):
+        read_text("-")
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(OutputError, match="no home folder"):
+        open_memory(None, None, create=False)
+    ok(run("write", "x"))
+    for number in ("99999999999999999999999", "0"):
+        code, _, err = run("undo", number)
+        assert (code, "unknown entry of the log" in err) == (2, True)

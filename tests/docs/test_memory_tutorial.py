@@ -60,3 +60,21 @@ def test_the_readme_begins_alike(tmp_path):
     done = run(block, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "penicillin" in done.stdout
+
+
+def test_every_verb_and_option_of_a_memory_is_in_the_reference():
+    import typer
+
+    from byheart.cli import _register, app
+
+    _register()
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    page = page[page.index("## byheart memory") :]
+    memory = typer.main.get_command(app).commands["memory"]
+    for group in (memory, memory.commands["cube"]):
+        for verb, command in group.commands.items():
+            assert re.search(rf"`{verb}\b", page), verb
+            for parameter in command.params:
+                names = [o for o in parameter.opts if o.startswith("--") and o != "--help"]
+                for name in names:
+                    assert f"`{name}" in page or name == "--k", f"{verb} {name}"

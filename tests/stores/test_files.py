@@ -350,6 +350,15 @@ def test_an_edited_file_supersedes_from_now_on_and_only_once(memory, folder):
     assert memory.check() == []
 
 
+def test_files_as_they_were_cost_no_question_each(memory, folder, monkeypatch):
+    memory.write([f"note {i}" for i in range(30)])
+    memory.export(folder, format="okf")
+    for name in ("show", "links", "get"):
+        monkeypatch.setattr(memory.store, name, lambda *_: pytest.fail("asked about one item"))
+    assert memory.import_(folder).reached["unchanged"] == 30
+    assert memory.export(folder, format="okf") == 30
+
+
 def test_an_edit_of_front_matter_is_an_edit(memory, folder):
     id = memory.write("Ana lives in Rome.", valid_from="2020-01-01", labels={"tags": ["a"]}).id
     memory.export(folder, format="okf")

@@ -47,6 +47,11 @@ def export(
 
     if to == "-" and format == "okf":
         raise UsageError("Markdown files need a folder; - is a pipe for JSON lines")
+    folder = format == "okf" or (format is None and (to.endswith("/") or Path(to).is_dir()))
+    if current and cube is not None and not folder:
+        raise UsageError(
+            "--current and --cube contradict each other: all versions of a cube travel"
+        )
     with open_memory(db, scope, create=False, actor=actor) as memory:
         if to == "-":
             for line in memory.export_lines(history=not current, cube=cube):

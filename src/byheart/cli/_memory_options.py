@@ -107,9 +107,12 @@ def _home() -> Path:
     from byheart.core.errors import OutputError
 
     try:
-        return Path.home()
-    except RuntimeError as error:  # no HOME, and the system does not know the user
-        raise OutputError("there is no home folder for a memory; name a file: --db") from error
+        home = Path.home() if os.environ.get("HOME") != "" else None
+    except RuntimeError:  # no HOME, and the system does not know the user
+        home = None
+    if home is None:
+        raise OutputError("there is no home folder for a memory; name a file: --db")
+    return home
 
 
 def print_json(value: Any) -> None:
@@ -133,6 +136,8 @@ def read_text(path: str) -> str:
     from byheart.core.errors import DataError
 
     name = "stdin" if path == "-" else path
+    if path == "-" and sys.stdin is None:
+        raise DataError("stdin is closed; there is nothing to read")
     try:
         raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return raw.decode("utf-8-sig")

@@ -136,8 +136,9 @@ def _same(store: Store, id: str, item: Item) -> bool:
 
 @dataclass
 class _Plan:
-    """What an import will do."""
+    """What an import will do; `states` are those of the memory's items."""
 
+    states: dict[str, str]
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     new: int = 0
     edited: int = 0
@@ -172,7 +173,8 @@ def import_folder(store: Store, folder: Path, *, take: str | None = None) -> Rec
     known |= _there(
         store, sorted({_edition(_own_id(n, name), n.item) for n in notes if not n.intact})
     )
-    plan = _Plan()
+    states, _, linked = _facts(store)
+    plan = _Plan(states=states)
     for note in notes:
         _decide(store, note, _own_id(note, name), known, plan, take, folder)
     if plan.conflicts:
@@ -182,7 +184,7 @@ def import_folder(store: Store, folder: Path, *, take: str | None = None) -> Rec
             + '; nothing was imported. Say take="files" or take="memory"',
             plan.conflicts,
         )
-    links = list(_links(store, notes, plan, known))
+    links = list(_links(store, notes, plan, known, linked))
     olds = {r["item"]["supersedes"] for r in plan.lines.values() if "supersedes" in r["item"]}
     there = {*_there(store, sorted(olds)), *plan.lines}
     for row in plan.lines.values():
@@ -222,7 +224,7 @@ def _decide(
         if known[base] != item.digest:
             raise DataError(f"{place}: the id {base!r} is in this memory with other content")
         plan.unchanged += 1
-        if note.state != (state := store.show(base)["state"]):
+        if note.state != (state := plan.states[base]):
             plan.kept.append(f"{note.path} says {note.state}; the item is {state} and stays so")
         return
     edition = _edition(base, item)
@@ -238,19 +240,17 @@ def _decide(
             head = id
             break
     mine = head == base or re.fullmatch(re.escape(base[:180]) + "~[0-9a-f]{12}", head)
-    state = store.show(head)
-    if not (mine and state["current"]):
+    now = store.show(head)
+    if not (mine and now["current"]):
         if take == "memory":
             plan.kept.append(f"{note.path} was edited; the memory's version was kept")
             plan.ids[note.path] = head
             return
-        if take is None or not state["current"]:
-            plan.conflicts.append(
-                Conflict(base, base, head if state["current"] else None, note.path)
-            )
+        if take is None or not now["current"]:
+            plan.conflicts.append(Conflict(base, base, head if now["current"] else None, note.path))
             return
-    if state["state"] in ("Frozen", "Expired"):
-        raise FrozenError(f"{place} was edited, and its item {head} is {state['state']}")
+    if now["state"] in ("Frozen", "Expired"):
+        raise FrozenError(f"{place} was edited, and its item {head} is {now['state']}")
     old = store.get(base)
     # where the item began when it was recorded, the edit holds from now on
     begin = (
@@ -287,7 +287,11 @@ def _in_order(lines: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _links(
-    store: Store, notes: list[Note], plan: _Plan, known: dict[str, str]
+    store: Store,
+    notes: list[Note],
+    plan: _Plan,
+    known: dict[str, str],
+    linked: dict[str, list[Link]],
 ) -> Iterator[dict[str, Any]]:
     """Links that the memory does not have yet: of front matter, and of texts that are new."""
     there = {*known, *plan.lines}
@@ -302,11 +306,9 @@ def _links(
             targets = [plan.ids[t] for t in note.targets if t in plan.ids and t != note.path]
             told = {own.get(x.to, x.to) for x in links} | {x.to for x in links}
             links += [Link(b) for b in targets if b not in told]
-        have = set()
-        if a in known:
-            have = {(x, y, label) for x, y, label, _ in store.links(a)}
+        have = {(x.to, x.label) for x in linked.get(a, ())}
         for link in links:
-            if link.to in there and a in there and (a, link.to, link.label) not in have:
+            if link.to in there and a in there and (link.to, link.label) not in have:
                 yield {
                     "link": {"from": a, "to": link.to, "label": link.label, "weight": link.weight}
                 }
