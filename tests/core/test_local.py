@@ -608,3 +608,30 @@ def test_the_embedded_model(smollm2: LocalModel) -> None:
     alone = smollm2.sample([drawn])[0]
     among = smollm2.sample([Sample("Once", max_tokens=12), drawn])[1]
     assert [c.tokens for c in alone] == [c.tokens for c in among]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_same_ask_is_decoded_once(
+    llama: LocalModel, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """Games that open with the same words would otherwise cost their number."""
+    from byheart.core import _decode
+
+    rows: list[int] = []
+    real = _decode._run
+
+    def counted(model, group, ends):  # type: ignore[no-untyped-def]
+        rows.append(len(group))
+        return real(model, group, ends)
+
+    ask = Sample("the quick brown", n=2, max_tokens=5, temperature=temperature)
+    other = Sample("the lazy dog", max_tokens=5, temperature=temperature)
+    alone = [llama.sample([a])[0] for a in (ask, other)]
+    monkeypatch.setattr(_decode, "_run", counted)
+    ticks: list[int] = []
+    out = llama.sample([ask, other, ask, ask], progress=ticks.append)
+    assert [out[0], out[1], out[2], out[3]] == [alone[0], alone[1], alone[0], alone[0]]
+    assert sum(rows) == 3
+    assert sum(ticks) == 4
+    out[0].clear()
+    assert out[2]  # no list is shared

@@ -44,9 +44,14 @@ class _Row:
 def decode(
     model: LocalModel, asks: Sequence[Sample], progress: Progress | None = None
 ) -> list[list[Completion]]:
-    """Continue all prompts; see `LocalModel.sample`."""
+    """Continue all prompts; see `LocalModel.sample`. The same ask is decoded once."""
     import torch
 
+    where: dict[Sample, list[int]] = {}
+    for i, ask in enumerate(asks):
+        where.setdefault(ask, []).append(i)
+    places = list(where.values())
+    asks = list(where)
     results: list[list[Completion | None]] = [[None] * a.n for a in asks]
     left = [a.n for a in asks]
     ends = _end_ids(model)
@@ -56,8 +61,12 @@ def decode(
                 results[row.ask][row.index] = _completion(model, row)
                 left[row.ask] -= 1
                 if progress and left[row.ask] == 0:
-                    progress(1)
-    return results  # type: ignore[return-value]
+                    progress(len(places[row.ask]))
+    out: list[list[Completion | None]] = [[] for _ in range(sum(map(len, places)))]
+    for result, some in zip(results, places, strict=True):
+        for i in some:
+            out[i] = list(result)
+    return out  # type: ignore[return-value]
 
 
 def _groups(model: LocalModel, asks: Sequence[Sample]) -> Iterator[list[_Row]]:
