@@ -306,6 +306,13 @@ def test_a_plain_text_model_is_given_a_transcript():
     assert [role for role, _ in system.prompt] == ["system", "user"]
 
 
+def test_drawn_games_differ_and_greedy_ones_open_alike():
+    for temperature, same in ((0.0, True), (0.7, False)):
+        audit = Wilt(recite=False, temperature=temperature)
+        first = [next(audit.ask(p, Facts(chat=True)))[0] for p in audit.probes(limit=2)]
+        assert (len(set(first)) == 1) is same
+
+
 def test_tests_of_others_are_given_in_one_message(tmp_path):
     audit = Wilt(recite=False, given="gain")
     probe = audit.probes(limit=1)[0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -315,6 +316,8 @@ class Wilt(Audit):
             return (yield from self._recital(probe, rule, facts))
         tests = 1 if probe.meta["swap"] else self.tests_a_game  # one, as in the authors' swap
         game = WiltEpisode(rule, tests, first=probe.prompt, seed=probe.meta["seed"])
+        # drawn games differ from each other; greedy ones that open alike are one ask
+        own = zlib.crc32(probe.id.encode()) % 10**6 if self.temperature > 0 else 0
         cut = ""
         while not game.done:
             prompt = self._framed(game.messages, facts)
@@ -323,7 +326,7 @@ class Wilt(Audit):
                 break
             replies = yield [
                 Sample(prompt, max_tokens=self.max_tokens, temperature=self.temperature,
-                       seed=game.turns, stop=() if facts.chat else ("\nUser:",))
+                       seed=own + game.turns, stop=() if facts.chat else ("\nUser:",))
             ]  # fmt: skip
             game.reply(replies[0][0].text)  # type: ignore[index]
         return self._row(probe, rule, game, cut)
