@@ -228,7 +228,8 @@ def table(records: list[dict[str, Any]], n: int) -> list[str]:
         name = f"{peer} {next(iter(b.get('versions', {}).values()), '')}".strip()
         why = b.get("failed") or b.get("missing") or b.get("stopped")
         if why and not b.get("recall_ms"):
-            out.append(f"| {name} | {why}; bulk {number(b.get('bulk_per_s'))}/s | | | | | | |")
+            rate = number(b.get("bulk_per_s"))
+            out.append(f"| {name} | - | {b.get('fsync', '-')} | {rate} | {why} | | | |")
             continue
         ms = b.get("recall_ms", [None, None])
         quality = b.get("recall_at_10")
