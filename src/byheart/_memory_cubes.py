@@ -55,6 +55,10 @@ class CubeVerbs:
         self, cube: str, put: Iterable[str | Item] = (), drop: Iterable[str] = (), message: str = ""
     ) -> Receipt:
         """A new version of ``"name"`` or ``"name@branch"``; see `SqliteStore.commit`."""
+        put, drop = list(put), list(drop)
+        both = {p.id if isinstance(p, Item) else p for p in put} & set(drop)
+        if both:
+            raise UsageError(f"{', '.join(sorted(both))} is to be put and to be dropped")
         receipt: Receipt = self.store.commit(cube, put, drop, message)
         return receipt
 
@@ -77,6 +81,8 @@ class CubeVerbs:
         Raises:
             MergeConflict: Both changed the same item and `resolve` was not given; nothing changed.
         """
+        if source == into:
+            raise UsageError(f"{name}@{source} cannot be merged into itself")
         receipt: Receipt = self.store.merge(name, source, into, resolve=resolve, message=message)
         return receipt
 
@@ -160,6 +166,8 @@ class CubeVerbs:
 
     def link(self, a: str, b: str, label: str = "", weight: float = 1.0) -> Receipt:
         """Link an item to another; a link that is there gets the new weight."""
+        if a == b:
+            raise UsageError(f"{a} is not linked to itself")
         if not math.isfinite(weight):
             raise UsageError(f"a link's weight is a finite number, got {weight}")
         receipt: Receipt = self.store.link(a, b, label, weight)

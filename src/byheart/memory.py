@@ -330,7 +330,15 @@ def _ranker(ranker: Ranker | str | None) -> Ranker | None:
 def _write_lines(path: Path, lines: Iterable[str], note: Callable[[], object]) -> int:
     """Write beside the file, enter it in the log, move it there: nobody meets half an export."""
     temporary, n = "", 0
+    path = Path(os.path.realpath(path))  # a link's target is written, and the link stays
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device
+            note()
+            with open(path, "w", encoding="utf-8", newline="\n") as file:
+                for line in lines:
+                    file.write(line + "\n")
+                    n += 1
+            return n
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             for line in lines:

@@ -226,6 +226,7 @@ def test_timers_and_links(do, run):
         (("expire", "--idle", "1e30"), "number of days"),
         (("expire", "--reason", "x"), "goes with an id"),
         (("link", a, "nope"), "unknown item"),
+        (("link", a, a), "not linked to itself"),
         (("link", a, b, "--weight", "nan"), "finite"),
     ):
         code, _, err = run(*words)
@@ -250,6 +251,8 @@ def test_timers_and_links(do, run):
         (("branch", "trip", "main"), "already"),
         (("branch", "trip", "x", "--from", "nope"), "unknown branch"),
         (("merge", "trip", "nope"), "unknown branch"),
+        (("merge", "trip", "main"), "into itself"),
+        (("commit", "trip", "--put", "x", "--drop", "x"), "to be put and to be dropped"),
         (("compose", "y", "trip"), "at least two"),
         (("compose", "y", "trip", "trip", "--take", "ours"), "first"),
         (("share", "trip"), "nothing to change"),

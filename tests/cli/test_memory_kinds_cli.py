@@ -150,3 +150,8 @@ def test_there_may_be_no_stdin_and_no_home(run, monkeypatch, tmp_path):
     for number in ("99999999999999999999999", "0"):
         code, _, err = run("undo", number)
         assert (code, "unknown entry of the log" in err) == (2, True)
+
+
+def test_what_is_over_already_is_said(run):
+    code, _, err = run("write", "x", "--expires", "1999-01-01")
+    assert (code, "time to live is over already" in err) == (0, True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import pytest
 
 from byheart.core.errors import DataError
@@ -83,3 +86,22 @@ def test_an_export_that_failed_is_not_in_the_log(tmp_path):
         assert list(memory.log(kind="export")) == []
         memory.export(tmp_path / "x.jsonl")
         assert len(list(memory.log(kind="export"))) == 1
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path):
+    real, link, pipe = tmp_path / "real.jsonl", tmp_path / "link.jsonl", tmp_path / "pipe"
+    real.write_text("old")
+    link.symlink_to(real)
+    os.mkfifo(pipe)
+    with Memory(tmp_path / "m.db") as memory:
+        memory.write("x")
+        memory.export(link)
+        assert link.is_symlink()
+        assert real.read_text().startswith('{"byheart"')
+        read = []
+        reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+        reader.start()
+        assert memory.export(pipe) == 2
+        reader.join(30)
+        assert pipe.is_fifo()
+        assert read == [real.read_text()]

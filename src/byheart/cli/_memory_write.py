@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -97,6 +98,8 @@ def write(
             written(memory, kind, model, items, json)
             return
         receipt = memory.write(items)
+    if common["expires_at"] is not None and common["expires_at"] <= datetime.now(UTC):
+        typer.echo("its time to live is over already, so recall does not find it", err=True)
     print_receipt(receipt, json, "\n".join(receipt.ids))
 
 
