@@ -22,7 +22,7 @@ from byheart.stores._postgres_conn import PgConnection
 from byheart.stores._schema import CATALOGUE, DERIVED, LOG, SCHEMA
 
 if TYPE_CHECKING:
-    from byheart.stores._postgres_conn import Address
+    from byheart.stores._postgres_address import Address
 
 __all__ = ["LOCK", "TABLES", "ddl", "prepare", "quoted"]
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from byheart.core.errors import StoreError
-from byheart.stores._postgres_conn import Address, PgConnection, adapt_vectors, lost, told
+from byheart.stores._postgres_address import Address, lost, told
+from byheart.stores._postgres_conn import PgConnection, adapt_vectors
 from byheart.stores._postgres_schema import LOCK, prepare
 from byheart.stores._writer import Connections, Rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from byheart.stores._postgres_conn import is_address
+from byheart.stores._postgres_address import is_address
 from byheart.stores._store import Store
 from byheart.stores.postgres import PostgresStore
 from byheart.stores.sqlite import SqliteStore
