@@ -306,6 +306,26 @@ def test_a_plain_text_model_is_given_a_transcript():
     assert [role for role, _ in system.prompt] == ["system", "user"]
 
 
+def test_a_second_model_may_judge_what_is_wrong():
+    audit = Wilt(recite=False, judge=True)
+    asked = []
+
+    def opinion(prompt):
+        asked.append(prompt[0][1])
+        return "Not Completely Different.\nMISSING EDGE CASE" if "x <= y <= z" in prompt[0][1].split("First")[1] else "?"  # fmt: skip
+
+    said = CallableModel(lambda p: RIGHT)
+    rows, found = played(audit, said, limit=4, roles={"judge": CallableModel(opinion)})
+    judged = {r.id: r.values["judged"] for r in rows}
+    assert (judged["2"], judged["4"], judged["1"]) == (1.0, 0.85, None)
+    assert len(asked) == 7  # not of the right one
+    assert "wilt/judged" not in found  # no pair in which both were judged
+    _, found = played(audit, said, limit=4, roles={"judge": CallableModel(lambda p: "Correct")})
+    assert (found["wilt/judged"].seen.value, found["wilt/judged"].fresh.value) == (1.0, 1.0)
+    with pytest.raises(UsageError, match="judge"):
+        played(audit, said, limit=2)
+
+
 def test_drawn_games_differ_and_greedy_ones_open_alike():
     for temperature, same in ((0.0, True), (0.7, False)):
         audit = Wilt(recite=False, temperature=temperature)

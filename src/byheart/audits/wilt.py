@@ -62,6 +62,7 @@ from byheart.audits._wilt.rules import (
     to_datasets,
     to_jsonl,
 )
+from byheart.audits._wilt.second_opinion import CLASSES, judge_prompt, read_class
 from byheart.audits._wilt.space import HypothesisSpace
 from byheart.core._json_lines import read_json_lines
 from byheart.core.ask import Facts, Prompt, Sample
@@ -140,6 +141,8 @@ class Wilt(Audit):
         temperature: Of the replies (the paper leaves the providers' defaults; 0 repeats itself
             exactly).
         max_tokens: Length of a reply. Models that reason at length need more.
+        judge: Ask a second model, in the role ``judge``, how near a wrong guess is: the authors' four
+            classes, worth 1, 0.85, 0.5 and 0 (``inspect eval ... --model-role judge=MODEL``).
         system: Send the instruction as a system message, as the paper does where it can, and
             "Please begin." after it. Not all chat templates take one.
 
@@ -170,6 +173,7 @@ class Wilt(Audit):
     temperature: float = 0.0
     max_tokens: int = 512
     system: bool = False
+    judge: bool = False
     seen_rules: tuple[Rule, ...] = field(default=(), repr=False)
     fresh_rules: tuple[Rule, ...] = field(default=(), repr=False)
     list_name: str = field(default="", repr=False)
@@ -329,7 +333,16 @@ class Wilt(Audit):
                        seed=own + game.turns, stop=() if facts.chat else ("\nUser:",))
             ]  # fmt: skip
             game.reply(replies[0][0].text)  # type: ignore[index]
-        return self._row(probe, rule, game, cut)
+        row = self._row(probe, rule, game, cut)
+        guess = row.meta["transcript"]["guess"] or row.meta["transcript"]["guess_lenient"]
+        if self.judge:
+            row.values["judged"] = row.values["correct"]
+            if guess and not row.values["correct"]:
+                question = judge_prompt(rule.source, guess)
+                replies = yield [Sample((("user", question),), max_tokens=512, role="judge")]
+                named = read_class(replies[0][0].text)  # type: ignore[index]
+                row.values["judged"] = CLASSES[named] if named else None
+        return row
 
     def _framed(self, messages: Sequence[tuple[str, str]], facts: Facts) -> Prompt:
         if not facts.chat:

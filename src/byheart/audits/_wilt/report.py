@@ -25,6 +25,7 @@ GAMES = (
     ("correct", "share of rules", "games won, as the authors judge them", True),
     ("correct-lenient", "share of rules", "games won, with forgiving reading and truth for value", True),
     ("approximate", "share of rules", "near misses (our definition)", True),
+    ("judged", "share of points", "the second model's opinion of the guesses", True),
     ("attempts", "attempts", "attempts used", False),
     ("repeats", "tests", "tests that had been made before", True),
     ("confirms", "share of tests", "tests that only confirm what was believed", True),
