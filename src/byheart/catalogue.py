@@ -31,6 +31,11 @@ MEMORIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "notes that are annotated, linked, and described anew as others arrive (A-MEM)",
         ("yake",),
     ),
+    "postgres": (
+        "byheart.stores.postgres:PostgresStore",
+        "the same memory in PostgreSQL with pgvector, for more than one machine",
+        ("psycopg",),
+    ),
     "sqlite": (
         "byheart.stores.sqlite:SqliteStore",
         "one file, no server: the log is the truth (byheart.Memory, byheart memory)",
@@ -86,7 +91,7 @@ def catalogue() -> list[Entry]:
         entries.append(Entry("audit", name, cls.claim, audit_status, tuple(sorted(cls.needs))))
     for kind, table in (("memory", MEMORIES), ("control", CONTROLS)):
         for name, (_, about, packages) in sorted(table.items()):
-            extra = "memory" if kind == "memory" else "torch"
+            extra = "torch" if kind != "memory" else "postgres" if name == "postgres" else "memory"
             entries.append(Entry(kind, name, about, _status(packages, extra)))
     for name, paper in sorted(PAPERS.items()):
         entries.append(Entry("paper", name, paper.claim, _status(("torch", "matplotlib"), "all")))
