@@ -11,7 +11,7 @@ from postgres_helpers import SECRET, hashed
 
 from byheart import Item, StoreError, UsageError
 from byheart.core.errors import CorruptStore, StoreBusy
-from byheart.stores import PostgresStore
+from byheart.stores import PostgresStore, _postgres_erase
 from byheart.stores._postgres_schema import LOCK
 from byheart.stores._sqlite_vectors import Embedder
 
@@ -204,6 +204,36 @@ def test_an_older_transaction_that_still_sees_the_erased_is_named(postgres):
             assert [p.where for p in store.check()] == ["free pages"]
     with PostgresStore(place, "a/ana") as store:  # whoever opens it goes on
         assert store.check() == []
+
+
+def test_an_erasure_that_was_cut_short_is_finished_by_one_process(postgres, monkeypatch):
+    place, began = postgres.place(), time.time() - 1
+    with PostgresStore(place, "a/ana") as store:
+        ids = store.write([Item(f"{SECRET} {i}") for i in range(20)]).ids
+        with monkeypatch.context() as patch:
+            patch.setattr(_postgres_erase, "scrub", lambda *_, **__: [])
+            store.erase(ids)
+        assert [p.where for p in store.check()] == ["free pages"]
+    with postgres.connect(place) as other:  # another is at it: nobody waits for it
+        other.execute(f"SELECT pg_advisory_lock({LOCK}, -('events'::regclass::oid::int))")
+        with PostgresStore(place, "a/ana") as store:
+            assert [p.where for p in store.check()] == ["free pages"]
+    with PostgresStore(place, "a/ana") as store:
+        assert store.check() == []
+    postgres.psql("CHECKPOINT")
+    assert found_in(postgres.folder, SECRET[:40], began) == []
+
+
+def test_an_erasure_that_cannot_be_swept_up_is_an_erasure_all_the_same(postgres):
+    place = postgres.place()
+    with PostgresStore(place, "a/ana", timeout=0.3) as store, postgres.connect(place) as other:
+        id = store.write([Item(SECRET)]).id
+        other.execute(f"SELECT pg_advisory_lock({LOCK}, -('events'::regclass::oid::int))")
+        receipt = store.erase(id)
+        assert receipt.ids == (id,)
+        assert any("dead rows of the tables" in b for b in receipt.beyond)
+        assert list(store.items(history=True)) == []
+        assert [p.where for p in store.check()] == ["free pages"]
 
 
 def test_erasing_without_vacuum_says_what_is_left(store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byheart.core.errors import StoreBusy, StoreError
+from byheart.stores._postgres_schema import LOCK
 from byheart.stores._postgres_vectors import any_index
 
 if TYPE_CHECKING:
@@ -24,17 +25,36 @@ BEYOND = (
 _TEXT = ("payloads", "items", "links", "parents", "members", "cubes", "words")
 
 
-def scrub(store: PostgresStore, reached: dict[str, int], vacuum: bool = True) -> list[str]:
+def scrub(
+    store: PostgresStore, reached: dict[str, int], vacuum: bool = True, *, wait: bool = True
+) -> list[str]:
     """VACUUM the tables that held content; until it is done the memory says so.
 
     Plain VACUUM takes rows out of tables and indexes, but their bytes stay in the free room of a
     page until something is written there; VACUUM FULL writes the tables anew, and everybody waits
     for it. Vectors with an HNSW index are never written anew, because that would build it again.
+
+    One process does it at a time. Without `wait` nothing is done where another is at it.
     """
+    try:
+        return _vacuum(store, reached, vacuum, wait)
+    except StoreError as error:  # what is erased is erased; the memory says what is left to do
+        return [f"dead rows of the tables ({error}); the next to open the memory goes on"]
+
+
+def _vacuum(store: PostgresStore, reached: dict[str, int], vacuum: bool, wait: bool) -> list[str]:
     left: list[str] = []
+    with store._c.reading() as reader:
+        begun = store._erasure_count(reader)
     conn = store._c.separate()
     try:
         with store._c.told():
+            how = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+            (mine,) = conn.execute(
+                f"SELECT {how}({LOCK}, -CAST(CAST('events' AS regclass) AS oid)::int)"
+            ).fetchone()
+            if mine is False:
+                return []
             graphs = any_index(conn)
             tables = dict.fromkeys(_TEXT, vacuum) | {"vectors": vacuum and not graphs}
             for table, full in tables.items():
@@ -64,7 +84,17 @@ def scrub(store: PostgresStore, reached: dict[str, int], vacuum: bool = True) ->
     finally:
         conn.close()
     if not left:
-        store._c.write(lambda c: c.execute("DELETE FROM meta WHERE key = 'scrub'") and None)
+        # unless somebody erased more meanwhile, whose rows were not dead yet
+        store._c.write(
+            lambda c: (
+                c.execute(
+                    "DELETE FROM meta WHERE key = 'scrub' AND EXISTS (SELECT 1 FROM meta e"
+                    " WHERE e.key = 'erasures' AND e.value = ?)",
+                    (str(begun),),
+                )
+                and None
+            )
+        )
     if not vacuum:
         left.append("free room in the pages of the tables, until it is written over; VACUUM FULL")
     elif graphs:

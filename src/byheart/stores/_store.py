@@ -84,9 +84,9 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         with self._c.reading() as conn:
             unfinished = conn.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone()
         if unfinished:
-            self._scrub({}, True)
+            self._scrub({}, True, wait=False)
 
-    def _scrub(self, reached: dict[str, int], vacuum: bool) -> list[str]:
+    def _scrub(self, reached: dict[str, int], vacuum: bool, *, wait: bool = True) -> list[str]:
         """Take what was erased out of the place itself; returns what is left where."""
         raise NotImplementedError
 

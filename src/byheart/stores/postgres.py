@@ -72,8 +72,8 @@ class PostgresStore(Store):
 
     _beyond = _postgres_erase.BEYOND
 
-    def _scrub(self, reached: dict[str, int], vacuum: bool) -> list[str]:
-        return _postgres_erase.scrub(self, reached, vacuum)
+    def _scrub(self, reached: dict[str, int], vacuum: bool, *, wait: bool = True) -> list[str]:
+        return _postgres_erase.scrub(self, reached, vacuum, wait=wait)
 
     def _place_problems(self, conn: Any) -> Iterator[Problem]:
         yield from check_vectors(conn)

@@ -72,7 +72,7 @@ class SqliteStore(Store):
 
     _beyond = _sqlite_erase.BEYOND
 
-    def _scrub(self, reached: dict[str, int], vacuum: bool) -> list[str]:
+    def _scrub(self, reached: dict[str, int], vacuum: bool, *, wait: bool = True) -> list[str]:
         reached.update(_sqlite_erase.drop_graphs(self))
         return _sqlite_erase.scrub(self, reached, vacuum)
 
