@@ -235,7 +235,8 @@ class VectorIndex:
                 more = self.refresh(conn, embedder, scopes)
             if self.n > EXACT:
                 grow(store, EXACT, PART // 10, os.cpu_count() or 1)
-        if self.graph is not None and not self.graph.fixed:
+        if self.graph is not None:  # the last ones too: the next start need not read them
+            grow(store, 0, PART // 10, os.cpu_count() or 1)
             save_graph(store)
 
     def close(self) -> None:
