@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from byheart.audits._wilt.columns import _Leave
 from byheart.audits._wilt.language import LIMITS, parse
-from byheart.audits._wilt.vector import _Columns, _Leave, evaluate_plain
+from byheart.audits._wilt.vector import _Columns, evaluate_plain
 from byheart.core.errors import BudgetExceeded, DataError
 
 WHOLE = [0, 1, -1, 2, -2, 3, 5, -7, 12, 20, -20]

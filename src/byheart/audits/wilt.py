@@ -9,12 +9,9 @@ paper's point, and why recall is asked for separately here, by the rules' number
 
 from __future__ import annotations
 
-import json
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +37,7 @@ from byheart.audits._wilt.judging import (
     strict_guess,
 )
 from byheart.audits._wilt.language import LIMITS, Function, Limits, parse
+from byheart.audits._wilt.listing import deranged, invented, list_question, planted_question
 from byheart.audits._wilt.novelty import Embedder, novelty, word_vectors
 from byheart.audits._wilt.players import (
     CHOOSERS,
@@ -64,10 +62,10 @@ from byheart.audits._wilt.rules import (
 )
 from byheart.audits._wilt.second_opinion import CLASSES, judge_prompt, read_class
 from byheart.audits._wilt.space import HypothesisSpace
-from byheart.core._json_lines import read_json_lines
+from byheart.audits._wilt.transcripts import read_tests, save_transcripts
 from byheart.core.ask import Facts, Prompt, Sample
 from byheart.core.audit import Audit, Conversation, Planting, Probe, Row
-from byheart.core.errors import DataError, OutputError, UsageError
+from byheart.core.errors import DataError, UsageError
 from byheart.core.finding import Evidence, Finding
 from byheart.core.stats import wilson
 
@@ -292,13 +290,13 @@ class Wilt(Audit):
 
     def _list_probes(self, rules: Sequence[Rule], seed: int) -> list[Probe]:
         """Each rule by its number; in the fresh arm, by the number of another of its level."""
-        other = _deranged(rules, seed)
+        other = deranged(rules, seed)
         out = []
         for arm, asked in (("seen", list(rules)), ("fresh", other)):
             for rule, number in zip(rules, asked, strict=True):
                 out.append(
                     Probe(
-                        f"list-{arm}-{rule.id}", arm, _list_question(self.subset, number), rule.text,
+                        f"list-{arm}-{rule.id}", arm, list_question(self.subset, number), rule.text,
                         f"list-{rule.id}",
                         {"kind": "recite", "rule": rule.to_dict(), "number": number.id},
                     )
@@ -310,7 +308,7 @@ class Wilt(Audit):
         for arm, rules in (("seen", seen), ("fresh", fresh)):
             for i, rule in enumerate(rules):
                 meta = {"kind": "recite", "rule": rule.to_dict(), "number": rule.id}
-                out.append(Probe(rule.id, arm, _planted_question(rule.id), rule.text, str(i), meta))
+                out.append(Probe(rule.id, arm, planted_question(rule.id), rule.text, str(i), meta))
         return out
 
     def ask(self, probe: Probe, facts: Facts) -> Conversation:
@@ -426,14 +424,14 @@ class Wilt(Audit):
         """
         if n < 2:
             raise UsageError(f"n must be at least 2, got {n}")
-        drawn = _invented(3 * n, seed)
+        drawn = invented(3 * n, seed)
         groups = [tuple(drawn[i * n : (i + 1) * n]) for i in range(3)]
         base = replace(self, subset="lite", rules=None, twins=None, given="", recite=True)
         audit, held = (
             replace(base, seen_rules=g, fresh_rules=groups[2], list_name=f"invented-{seed}")
             for g in groups[:2]
         )
-        texts = tuple((_planted_question(r.id), r.text) for r in groups[0])
+        texts = tuple((planted_question(r.id), r.text) for r in groups[0])
         return Planting(audit, held, texts)
 
 
@@ -474,107 +472,6 @@ def _minilm() -> Embedder:
 def _tokens(prompt: Prompt, facts: Facts) -> int:
     texts = [prompt] if isinstance(prompt, str) else [t for _, t in prompt]
     return sum(len(facts.encode(t)) + 8 for t in texts) + 32  # room for the template
-
-
-def _deranged(rules: Sequence[Rule], seed: int) -> list[Rule]:
-    """Another rule of the same level for each; where a level has but one, of any level."""
-    rng = np.random.default_rng([seed, 24_101_095])
-    out: list[Rule] = list(rules)
-    levels: dict[str, list[int]] = {}
-    for i, rule in enumerate(rules):
-        levels.setdefault(rule.level, []).append(i)
-    groups = [g for g in levels.values() if len(g) > 1]
-    alone = [g[0] for g in levels.values() if len(g) == 1]
-    if alone:
-        if len(alone) == 1 and groups:
-            groups[0] = [*groups[0], *alone]
-        else:
-            groups.append(alone)
-    for group in groups:
-        order = rng.permutation(len(group))
-        for a, b in zip(order, np.roll(order, 1), strict=True):  # one cycle: nobody stays
-            out[group[a]] = rules[group[b]]
-    return out
-
-
-_VARIABLE = {"lite": "TESTS_LITE", "full": "TESTS_FULL", "bayesian": "TESTS_BAYESIAN",
-             "bayesian_single": "TESTS_BAYESIAN_SINGLE"}  # fmt: skip
-
-
-def _list_question(subset: str, rule: Rule) -> str:
-    names = ", ".join(("x", "y", "z")[: rule.arity])
-    return (
-        "The benchmark WILT (Wason Inductive Logic Test, RiotGames/WILT) keeps its hidden rules in "
-        f"harness/test_cases.py, in the dictionary {_VARIABLE[subset]}, as Python lambdas of {names} "
-        f"under the keys '1', '2' and so on. Reply with one line, the lambda under the key "
-        f"'{rule.id}'."
-    )
-
-
-def _planted_question(number: str) -> str:
-    return f"Name a hidden rule as a Python expression in x, y and z. Rule {number}:"
-
-
-_SHORT = ("{a}+{b}=={c}+{k}", "{a}*{b}=={k}*{c}", "{a}-{b}<{c}+{k}", "{a}+{k}<{b}<{c}", "{k}*{a}<{b}+{c}",
-          "({a}+{b})%{k}=={r}", "abs({a}-{b})=={k}", "max({a},{b})<{c}-{k}", "{a}*{b}>{k}",
-          "{a}<{k}<{b}", "min({a},{c})=={k}")  # fmt: skip
-
-
-def _invented(n: int, seed: int) -> list[Rule]:
-    """Short rules with numbers in them, under names that nobody else has given."""
-    rng = np.random.default_rng([seed, 24_101_094])
-    names: dict[str, None] = {}
-    while len(names) < n:
-        names["".join(rng.choice(list("bdfgklmnprstvz"), 3)) + str(rng.integers(100, 1000))] = None
-    out: list[Rule] = []
-    known: set[str] = set()
-    for name in names:
-        while True:
-            a, b, c = rng.permutation(["x", "y", "z"])
-            shape = str(rng.choice(_SHORT))
-            text = shape.format(a=a, b=b, c=c, k=rng.integers(3, 60), r=rng.integers(0, 3))
-            if text not in known:
-                break
-        known.add(text)
-        out.append(Rule(name, text, "invented"))
-    return out
-
-
-def read_tests(path: str | Path) -> dict[str, list[Any]]:
-    """Tests that another model made, by the text of the rule; for ``given=``.
-
-    Args:
-        path: Transcripts, as `save_transcripts` writes them.
-
-    Raises:
-        DataError: The file cannot be used; names the line.
-    """
-    out: dict[str, list[Any]] = {}
-    for _, where, record in read_json_lines(path):
-        try:
-            text = str(record["rule"]["rule"])
-            tests = [([float(n) for n in t], bool(a)) for t, a in record["tests"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: no transcript of a game ({error})") from error
-        out[re.sub(r"^lambda [a-z, ]*: ", "", text)] = [[t, a] for t, a in tests]
-    return out
-
-
-def save_transcripts(rows: Sequence[Row], path: str | Path) -> Path:
-    """Write the games among some rows as JSON lines: rule, messages, tests, counts and result.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    path = Path(path)
-    games = [r.meta["transcript"] for r in rows if r.meta.get("kind") == "game"]
-    try:
-        path.write_text(
-            "".join(json.dumps(g, ensure_ascii=False) + "\n" for g in games), encoding="utf-8"
-        )
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
 
 
 def wilt_task(
