@@ -8,11 +8,11 @@ text that goes on over several lines without a block.
 
 >>> read("type: Note\\ntags: [a, 'b c']\\n", "x.md")
 {'type': 'Note', 'tags': ['a', 'b c']}
->>> print(write({"type": "Note", "labels": {"n": 1, "s": "1"}}), end="")
+>>> print(write({"type": "Note", "labels": {"count": 1, "size": "1"}}), end="")
 type: Note
 labels:
-  n: 1
-  s: "1"
+  count: 1
+  size: "1"
 """
 
 from __future__ import annotations

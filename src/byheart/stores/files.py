@@ -38,7 +38,7 @@ class FileStore:
     >>> store = FileStore(Path(tempfile.mkdtemp()) / "notes")
     >>> _ = store.write([Item("Ana lives in Oslo.", id="N1", source="chat:3")])
     >>> [(n.path, n.item.content) for n in store.read()]
-    [('notes/ana-lives-in-oslo-a62b28d018.md', 'Ana lives in Oslo.')]
+    [('notes/ana-lives-in-oslo-b79f477f6d.md', 'Ana lives in Oslo.')]
     """
 
     def __init__(self, folder: str | Path) -> None:
