@@ -1,6 +1,6 @@
 """Run as a process of its own by the fault tests: writes until told, or killed.
 
-Usage: memory_worker.py PLACE SCOPE COUNT NAME. Prints an id as soon as it is acknowledged.
+Usage: memory_worker.py PLACE SCOPE COUNT NAME [TIMEOUT]. Prints an id as soon as it is acknowledged.
 """
 
 import sys
@@ -10,9 +10,9 @@ from byheart.core.memory import Selector
 from byheart.stores import open_store
 
 
-def work(place, scope, count, name):
+def work(place, scope, count, name, timeout="60"):
     """Write notes; under the name "mixed" recall and supersede between them."""
-    store = open_store(place, scope)
+    store = open_store(place, scope, timeout=float(timeout))
     for i in range(count):
         if name == "mixed" and i % 5 == 4:
             store.recall("note of things", 3)
@@ -28,4 +28,4 @@ def work(place, scope, count, name):
 
 
 if __name__ == "__main__":
-    work(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    work(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -73,7 +73,7 @@ def cut_off_at_random(server, rounds, seed):
     rng, place, known = random.Random(seed), server.place(), set()
     PostgresStore(place, "a/ana").close()
     for _ in range(rounds):
-        worker = start(place, "a/ana", 100_000, "plain")
+        worker = start(place, "a/ana", 100_000, "plain", 2)  # so long it asks what became of it
         first = worker.stdout.readline()
         time.sleep(rng.uniform(0, 0.3))
         server.stop_at_once()
