@@ -30,6 +30,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ MOST = 1_010_000
 def material(work: Path, n: int, given: Path | None, model: int) -> dict[str, Any]:
     """Texts, vectors, queries and true neighbours for n items."""
     source = given or gather(work)
+    mark = f"{zlib.crc32(str(source.resolve()).encode()):08x}"  # other texts, other vectors
     with open(source, encoding="utf-8") as file:
         texts = [line.rstrip("\n") for line, _ in zip(file, range(MOST), strict=False)]
     held = texts[-5000:]
@@ -62,12 +64,12 @@ def material(work: Path, n: int, given: Path | None, model: int) -> dict[str, An
     queries.write_text("\n".join(held[i] for i in chosen) + "\n", encoding="utf-8")
     asked = [held[i] for i in chosen]
     if n <= model:
-        kind, path = "all-MiniLM-L6-v2", work / f"model-{n}.npy"
+        kind, path = "all-MiniLM-L6-v2", work / f"model-{n}-{mark}.npy"
         vectors = model_vectors(texts[: n + SINGLE] + asked, path)
     else:
-        kind, path = "means of its input token embeddings", work / f"table-{n}.npy"
+        kind, path = "means of its input token embeddings", work / f"table-{n}-{mark}.npy"
         vectors = table_vectors(texts[: n + SINGLE] + asked, path)
-    truth = work / f"truth-{n}.npy"
+    truth = work / f"truth-{path.name}"
     if not truth.exists():
         np.save(truth, exact(vectors[: n + SINGLE], np.array(vectors[n + SINGLE :]), K))
     return {
