@@ -34,7 +34,7 @@ from byheart.audits._kk.published import (
     to_jsonl,
 )
 from byheart.audits._kk.reading import read_quiz
-from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler, neighbours, perturb
+from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler, exchangeable, neighbours, perturb
 from byheart.audits._kk.scoring import Marked, lenient, strict
 from byheart.audits._kk.solver import solve, solve_plain
 from byheart.audits._kk.thoughts import ChainOfThought, chain_of_thought, search_tape
@@ -67,6 +67,7 @@ __all__ = [
     "as_statements",
     "chain_of_thought",
     "consistency_ratio",
+    "exchangeable",
     "fine_tune",
     "kk_scorer",
     "kk_task",
@@ -132,8 +133,11 @@ class KnightsAndKnaves(Audit):
             Shown: ``uncommon_name``, ``random_pair``, ``reorder_statement``, ``flip_role``.
         split: Of the published set: ``"test"`` (the paper's headline) or ``"train"``; or
             ``"fresh"``, new puzzles as a check: nothing must be found.
-        puzzles: Your own, JSON lines with ``statements`` or ``quiz``; replaces `split`.
-        per_people: Puzzles asked for each number of people where no limit is given.
+        puzzles: Your own, JSON lines with ``statements`` or ``quiz``; replaces `split`. About one in
+            three is asked: those whose twin is as likely a puzzle as they are.
+        per_people: Pairs of each kind for each number of people where no limit is given. Of 100 test
+            puzzles some 30 get a leaf twin and 45 a statement twin; the training part has ten times
+            as many.
         cot: Ask for reasoning first (paper: both; headline without).
         shots: 1 shows a solved puzzle first (0).
         form: ``"paper"`` is the paper's prompt; ``"short"`` the puzzle and the names only, for
@@ -147,14 +151,14 @@ class KnightsAndKnaves(Audit):
 
     >>> audit = KnightsAndKnaves(people=2)
     >>> [p.id for p in audit.probes(limit=1)]
-    ['2p-test-38', '2p-test-38/statement', '2p-test-38/leaf']
+    ['2p-test-29', '2p-test-29/statement', '2p-test-99', '2p-test-99/leaf']
     """
 
     people: Any = (3,)
     perturbations: Any = KINDS
     split: str = "test"
     puzzles: Any = None
-    per_people: int = 16
+    per_people: int = 12
     cot: bool = False
     shots: int = 0
     form: str = "paper"
@@ -171,8 +175,9 @@ class KnightsAndKnaves(Audit):
         "The model solves puzzles that it may have seen, and fails on twins that differ in one detail."
     )
     control: ClassVar[str] = (
-        "the twin of every puzzle, drawn afresh, with the same names and phrases and another "
-        "solution; and the fixed answer that would show the largest gap on the same pairs"
+        "a new twin of every puzzle, with the same names and phrases and another solution, drawn so "
+        "that whoever has seen neither solves both equally often; and the fixed answer that would "
+        "show the largest gap on the same pairs"
     )
     needs: ClassVar[frozenset[str]] = frozenset({"sample"})
     source: ClassVar[str] = "Xie et al. 2024, arXiv 2410.23123"
@@ -233,7 +238,7 @@ class KnightsAndKnaves(Audit):
             for n in self.people
             for item in _material.from_published(n, self.split, self.perturbations, share, **knobs)
         ]
-        return items[:limit]
+        return items
 
     def probes(self, *, seed: int = 0, limit: int | None = None) -> list[Probe]:
         """Every puzzle, followed by its twins; see `Audit.probes`.

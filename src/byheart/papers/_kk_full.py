@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def run_full(
                 progress(f"{name}: {what}", (share + cot) / 2)
 
         points[name] = study(
-            local.weights, local.tokenizer, *parts, cot=cot, epochs=epochs, perturbations=kinds,
+            copy.deepcopy(local.weights), local.tokenizer, *parts, cot=cot, epochs=epochs, perturbations=kinds,
             most=test, progress=tell, **settings,
         )  # fmt: skip
     checks, notes = [], []

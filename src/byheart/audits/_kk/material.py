@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from byheart.audits._kk.draws import Draws
 from byheart.audits._kk.published import published_puzzles
 from byheart.audits._kk.reading import read_quiz
-from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler, neighbours, perturb
+from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler, exchangeable, neighbours, perturb
 from byheart.audits._kk.solver import unique
 from byheart.audits._kk.wording import STYLES, Layout, Rendered, lay_out, render
 from byheart.core._json_lines import read_json_lines
@@ -73,15 +73,16 @@ def from_published(
 ) -> list[Item]:
     """Items of the published set (or, with split ``fresh``, newly drawn ones) with new twins.
 
-    The twins are not the published ones, which a model may have seen as well. A puzzle that has
-    no twin of one of the kinds is passed over, so that every puzzle counts in every contrast.
+    The twins are not the published ones, which a model may have seen as well, and are chosen so
+    that whoever has seen neither does equally well on both, see `exchangeable`: about one puzzle in
+    three gets a leaf twin and one in two a statement twin.
     """
     rng = Draws(1_000_003 * (seed + 1) + people)
     known: dict[str, Sequence[Puzzle | None]] = {}
     if split == "fresh":
         sampler = Sampler(people, depth, width, seed=1_000_033 * (seed + 1) + people)
         published = [p for p in published_puzzles(people) if p] if people <= 8 else []
-        pool = sampler.sample(n, exclude=published)
+        pool = sampler.sample(6 * n + 20, exclude=published)
     else:
         pool = [p for p in published_puzzles(people, split=split) if p is not None]
         known = {k: published_puzzles(people, k, split) for k in kinds if k in KINDS}
@@ -89,53 +90,70 @@ def from_published(
         rng.shuffle(order)
         known = {k: [twins[i] for i in order] for k, twins in known.items()}
         pool = [pool[i] for i in order]
-    out: list[Item] = []
+    draw = _Drawing(tuple(kinds), n, rng, depth, width)
     for i, puzzle in enumerate(pool):
-        if len(out) == n:
-            break
         told = [t.statements for twins in known.values() if (t := twins[i]) is not None]
-        item = _with_twins(
-            f"{people}p-{split}-{puzzle.index}",
-            puzzle,
-            lay_out(people, seed=_SEED + puzzle.index),
-            kinds,
-            rng,
-            depth,
-            width,
-            told,
-        )
-        if item is not None and len(item.twins) == len(kinds):
-            out.append(item)
-    if not out:
+        layout = lay_out(people, seed=_SEED + puzzle.index)
+        if draw.add(f"{people}p-{split}-{puzzle.index}", puzzle, layout, told):
+            break
+    if not draw.items:
         raise DataError(
-            f"no puzzle of {people} people has a twin of kind {', '.join(kinds)}; "
+            f"no puzzle of {people} people was given a twin of kind {', '.join(kinds)}; "
             "ask for more people or another perturbation"
         )
-    return out
+    return draw.items
 
 
-def _with_twins(
-    id: str,
-    puzzle: Puzzle,
-    layout: Layout,
-    kinds: Sequence[str],
-    rng: Draws,
-    depth: int,
-    width: int,
-    exclude: Sequence[Any] = (),
-) -> Item | None:
-    twins = []
-    for kind in kinds:
-        if kind in KINDS:
-            twin = perturb(puzzle, kind, rng=rng, depth=depth, width=width, exclude=exclude)
+@dataclass
+class _Drawing:
+    """Puzzles with twins, up to n pairs of each kind.
+
+    Attributes:
+        kinds: Of twins.
+        n: Most pairs of a kind; None takes all.
+        rng: The stream.
+        depth: Of statements.
+        width: Of ``and`` and ``or``.
+        items: What was drawn so far.
+    """
+
+    kinds: tuple[str, ...]
+    n: int | None
+    rng: Draws
+    depth: int
+    width: int
+    items: list[Item] = field(default_factory=list)
+    _count: Counter[str] = field(default_factory=Counter)
+
+    def add(self, id: str, puzzle: Puzzle, layout: Layout, exclude: Sequence[Any] = ()) -> bool:
+        """Give a puzzle the twins that are still wanted; returns whether all are there."""
+        twins = []
+        for kind in self.kinds:
+            if self.n is not None and self._count[kind] >= self.n:
+                continue
+            twin = self._twin(kind, puzzle, layout, exclude)
             if twin is not None:
-                twins.append(Twin(kind, twin, layout))
-        elif kind == "redrawn":
-            other = Sampler(puzzle.people, depth, width, seed=rng.integers(0, 1 << 31))
-            twins.append(Twin(kind, other.sample(1, exclude=[puzzle])[0], layout))
-        else:
-            twins.append(Twin(kind, puzzle, _restyled(layout, kind, rng)))
-    return Item(id, puzzle, layout, tuple(twins)) if twins else None
+                self._count[kind] += 1
+                twins.append(twin)
+        if twins:
+            self.items.append(Item(id, puzzle, layout, tuple(twins)))
+        return self.n is not None and all(self._count[k] >= self.n for k in self.kinds)
+
+    def _twin(
+        self, kind: str, puzzle: Puzzle, layout: Layout, exclude: Sequence[Any]
+    ) -> Twin | None:
+        if kind in KINDS:
+            depth = max(self.depth, puzzle.depth)
+            twin = exchangeable(
+                puzzle, kind, self.rng, depth=depth, width=self.width, exclude=exclude
+            )
+            return None if twin is None else Twin(kind, twin, layout)
+        if kind == "redrawn":
+            other = Sampler(
+                puzzle.people, self.depth, self.width, seed=self.rng.integers(0, 1 << 31)
+            )
+            return Twin(kind, other.sample(1, exclude=[puzzle])[0], layout)
+        return Twin(kind, puzzle, _restyled(layout, kind, self.rng))
 
 
 def _restyled(layout: Layout, kind: str, rng: Draws) -> Layout:
@@ -184,16 +202,16 @@ def from_file(
             raise DataError(f"{path}: {id} repeats {seen[key]}; a puzzle must stand once")
         seen[key] = id
     rng.shuffle(read)
-    out: list[Item] = []
+    draw = _Drawing(tuple(kinds), n, rng, depth, width)
     for id, puzzle, layout in read:
-        if n is not None and len(out) == n:
+        if draw.add(id, puzzle, layout):
             break
-        item = _with_twins(id, puzzle, layout, kinds, rng, max(depth, puzzle.depth), width)
-        if item is not None:
-            out.append(item)
-    if not out:
-        raise DataError(f"{path}: no puzzle has a twin of kind {', '.join(kinds)}")
-    return out
+    if not draw.items:
+        raise DataError(
+            f"{path}: none of {len(read)} puzzles was given a twin of kind {', '.join(kinds)}; about "
+            "one in three is, so give more of them"
+        )
+    return draw.items
 
 
 def _read(where: str, record: dict[str, Any], number: int) -> tuple[Puzzle, Layout]:
