@@ -87,3 +87,41 @@ def test_the_large_case_runs_on_a_small_model(tmp_path):
     assert result.verdict in ("reproduced", "partly reproduced", "not reproduced")
     assert any(n.startswith("chain of thought, epoch 2, train") for n in result.notes)
     assert json.loads((tmp_path / "result.json").read_text())["key"] == "knights-and-knaves"
+
+
+@pytest.mark.slow
+def test_new_puzzles_look_recited_beside_the_papers_twins_and_not_beside_the_audits():
+    """A net that never saw them does worse on the paper's leaf twins; exchangeable ones are alike."""
+    import torch
+
+    from byheart.audits.knights_and_knaves import Draws, exchangeable, perturb
+
+    torch.set_num_threads(1)
+    puzzles = Sampler(3, seed=77).sample(9000)
+    train, new = puzzles[:1000], puzzles[1000:]
+    net = make_net(3, seed=0)
+    tokens = torch.as_tensor(encode(train))
+    wanted = torch.as_tensor(np.array([p.solution for p in train], dtype=np.float32))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        order = torch.as_tensor(rng.permutation(1000))
+        for rows in order.split(100):
+            optimiser.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(net(tokens[rows]), wanted[rows])  # fmt: skip
+            loss.backward()
+            optimiser.step()
+
+    def solved(some):
+        return (predict(net, encode(some)) == np.array([p.solution for p in some])).all(1) * 1.0
+
+    def errors(make):
+        """The gap in standard errors."""
+        draws = Draws(5)
+        pairs = [(p, t) for p in new if (t := make(p, draws)) is not None]
+        d = solved([p for p, _ in pairs]) - solved([t for _, t in pairs])
+        return d.mean() / (d.std() / np.sqrt(len(d)))
+
+    assert errors(lambda p, draws: perturb(p, "leaf", rng=draws)) > 4
+    for kind in ("leaf", "statement"):
+        assert abs(errors(lambda p, draws, kind=kind: exchangeable(p, kind, draws))) < 3.5

@@ -41,6 +41,11 @@ PAPERS: dict[str, Paper] = {
         "language models recall economic data up to their cutoff, and being told to forget "
         "does not stop them",
     ),
+    "knights-and-knaves": Paper(
+        "byheart.papers.knights_and_knaves",
+        "models come to recite logic puzzles and fail on slightly changed twins, and still reason "
+        "better about new ones",
+    ),
     "think-in-memory": Paper(
         "byheart.papers.think_in_memory",
         "keeping conclusions instead of dialogue makes a memory consistent and small, and a hash "

@@ -49,7 +49,7 @@ def draw(done: Sequence[dict[str, _Run]], folder: Path) -> Path:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     left.annotate("chance", (left.get_xlim()[1], 1 / 8), fontsize=7, color="#888888", ha="right", va="bottom")  # fmt: skip
-    left.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.6))
+    right.legend(frameon=False, fontsize=8, loc="upper left")
     path = folder / "knights-and-knaves.svg"
     try:
         folder.mkdir(parents=True, exist_ok=True)
