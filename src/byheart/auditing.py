@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from byheart.audits import AUDITS, audit_class, make
+from byheart.audits import audit_class, make, named
 from byheart.core._files import make_folder
 from byheart.core.audit import Audit
 from byheart.core.errors import ByheartError, OutputError, UsageError
@@ -46,7 +46,7 @@ def audit(
     Args:
         model: What `byheart.load` takes: ``"smollm2"``, ``"hf:NAME-or-folder"``, ``"gguf:FILE"``,
             ``"inspect:PROVIDER/NAME"``, a module, a function, a `Model`.
-        audits: Names or instances; None runs all that exist.
+        audits: Names or instances; None runs `byheart.audits.DEFAULT`, ``"all"`` all that exist.
         limit: Most pairs, or items an arm, of every audit; None is each audit's own default.
         seed: Redraws everything random; written into the report.
         samples: Continuations an item, for audits that sample more than once.
@@ -145,13 +145,9 @@ def build_audits(
     Raises:
         UsageError: If a knob fits none of the chosen audits.
     """
-    names: Sequence[str | Audit] = (
-        sorted(AUDITS)
-        if audits is None
-        else [audits]
-        if isinstance(audits, str | Audit)
-        else audits
-    )
+    names: Sequence[str | Audit] = [audits] if isinstance(audits, str | Audit) else audits or ()
+    if audits is None or list(names) == ["all"]:
+        names = named([n for n in names if isinstance(n, str)])
     listed = [a if isinstance(a, str) else a.name for a in names]
     twice = sorted({name for name in listed if listed.count(name) > 1})
     if twice:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from byheart.core.audit import Audit
 from byheart.core.errors import UnknownName, UsageError
 
-__all__ = ["AUDITS", "audit_class", "make"]
+__all__ = ["AUDITS", "DEFAULT", "audit_class", "make", "named"]
 
 AUDITS: dict[str, str] = {
     "economic-recall": "byheart.audits.economic_recall:EconomicRecall",
@@ -19,6 +20,21 @@ AUDITS: dict[str, str] = {
     "wilt": "byheart.audits.wilt:Wilt",
 }
 """Name on the command line to the class that implements it."""
+
+DEFAULT = ("economic-recall", "membership", "output-distribution", "verbatim")
+"""What runs where no audit is named: what a small model answers in minutes on a CPU. The others
+play long games or ask for reasoning; they are asked for by name, or all of them by ``all``."""
+
+
+def named(names: Sequence[str] | None) -> list[str]:
+    """The names of the audits to run: `DEFAULT` where there are none, ``all`` stands for every one.
+
+    >>> named(["verbatim"]), len(named(["all"])) == len(AUDITS)
+    (['verbatim'], True)
+    """
+    if not names:
+        return list(DEFAULT)
+    return sorted(AUDITS) if list(names) == ["all"] else list(names)
 
 
 def audit_class(name: str) -> type[Audit]:
