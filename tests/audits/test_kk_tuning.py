@@ -274,11 +274,13 @@ def test_a_tiny_model_learns_its_puzzles_by_heart():
     """At the end it recites: train accuracy high, leaf LiMem high."""
     model, tokenizer = tiny(TEXTS, width=96)
     points = study(
-        model, tokenizer, PUZZLES[:24], PUZZLES[24:], epochs=(60,), lr=5e-3, batch=8, accumulation=1,
-        rank=64, dropout=0.0, max_tokens=40,
+        model, tokenizer, PUZZLES[:12], PUZZLES[24:36], epochs=(150,), lr=5e-3, batch=6,
+        accumulation=1, rank=64, dropout=0.0, max_tokens=40,
     )  # fmt: skip
-    assert points[0].accuracy >= 0.9
-    assert points[0].limem["statement"] > points[1].limem["statement"]
+    train, test = points
+    assert train.accuracy >= 0.9
+    assert train.limem["statement"] >= 0.8
+    assert test.accuracy <= 0.5
 
 
 def test_published_wordings_are_used():

@@ -1,8 +1,9 @@
 """Is an answer right? The authors' scorer, and one that also reads other formats.
 
 The strict scorer is the published one, its faults included: it looks for the exact words "NAME is a
-ROLE", and the letters "if" anywhere in the conclusion make an answer wrong ("different", "verify").
-The lenient one asks which role the answer finally gives each person, however it is written down.
+ROLE", the letters "if" anywhere in the conclusion make an answer wrong ("different", "verify"), and
+one that gives a person both roles passes. The lenient one asks which role the answer finally gives
+each person, however it is written down.
 """
 
 from __future__ import annotations
