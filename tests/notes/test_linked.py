@@ -489,6 +489,7 @@ def test_a_users_own_correction_is_not_taken_back_with_what_was_taught(place):
         assert notes.get(a.id).content == "tea is lukewarm"
         notes.erase(b.id)
         assert notes.get(a.id).content == "tea is lukewarm"
+        assert "lukewarm" in notes.get(a.id).keywords, "it was annotated anew, not taught"
         assert [v.content for v in notes.history(a.id)][-1] == "tea is lukewarm"
         assert "tea is hot today" not in json.dumps([e.to_dict() for e in notes.log()])
 
