@@ -121,6 +121,19 @@ def test_several_on_one_subject():
     assert [(t.relation, t.tail) for t in made] == [("lives in", "Rome"), ("works at", "Acme")]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("I live in Rome and work at Acme.", [("lives in", "Rome"), ("works at", "Acme")]),
+        ("I got a puppy and adopted a cat", [("got", "a puppy"), ("adopted", "a cat")]),
+        ("I like bread and have two cats", [("likes", "bread"), ("has", "two cats")]),
+    ],
+)
+def test_verbs_that_share_a_subject(text, told):
+    made = extract_thoughts(text, speaker="Ana", said=SAID)
+    assert [(t.relation, t.tail) for t in made] == told
+
+
 def test_what_fits_no_rule_is_kept_whole_or_not_at_all():
     text = "The transgender stories were so inspiring!"
     (thought,) = extract_thoughts(text, speaker="Ana", said=SAID)

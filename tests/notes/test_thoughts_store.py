@@ -50,6 +50,35 @@ def test_a_merged_thought_is_worth_its_worst_part(memory):
     assert merged.trust == "unverified"
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "ends"),
+    [
+        ("user", "user", True),
+        ("user", "web", True),
+        ("web", "user", False),
+        ("web", "document", True),
+        ("document", "derived", False),
+        ("unverified", "assistant", False),
+        ("assistant", "user", False),
+        ("assistant", "derived", True),
+        ("derived", "user", True),
+        ("tool", "user", True),
+    ],
+)
+def test_who_may_end_whose_word(memory, new, old, ends):
+    """A page that was read, or a slip of the assistant's, does not move the user out of Rome."""
+    memory.insert([lives("Rome").but(trust=old)])
+    receipt = memory.insert([lives("Bern").but(trust=new)])
+    if ends:
+        assert texts(memory) == ["Ana lives in Bern"]
+        return
+    assert texts(memory) == ["Ana lives in Rome"]
+    assert receipt.inserted == ()
+    assert "whose word counts more" in receipt.rejected[0]
+    (entry,) = memory.memory.log(kind="reject")
+    assert (entry.data["purpose"], "Bern" in entry.body["reason"]) == ("insert", True)
+
+
 def test_what_was_archived_by_hand_is_left_alone(memory):
     first = memory.insert([likes("tea")])
     memory.memory.transition(first.inserted[0].id, "Archived")

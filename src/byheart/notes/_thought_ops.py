@@ -85,10 +85,12 @@ class Placing:
     Args:
         known: Id of a thought that says it already; then it is not inserted.
         ends: Ids of those that no longer hold from its beginning on.
+        refused: Why it is not inserted; empty if it is.
     """
 
     known: str | None = None
     ends: tuple[str, ...] = ()
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,10 @@ _NOBODY = "\ufdd0assistant"
 
 
 def insert_by_triples(new: Thought, held: Sequence[Thought]) -> Placing:
-    """Skip what is known, end what cannot hold beside it.
+    """Skip what is known, end what cannot hold beside it, refuse what has no say.
+
+    The later word wins, but words from outside (document, web, unverified) do not end what the
+    conversation told, nor does the assistant's what the user said.
 
     Args:
         new: The new thought.
@@ -143,7 +148,24 @@ def insert_by_triples(new: Thought, held: Sequence[Thought]) -> Placing:
     for old in held:
         if same(new, old) or covers(old, new):
             return Placing(known=old.id)
-    return Placing(ends=tuple(old.id for old in held if contradicts(new, old)))
+    ended = [old for old in held if contradicts(new, old)]
+    for old in ended:
+        if not may_end(new.trust, old.trust):
+            return Placing(
+                refused=f"{new.text!r} ({new.trust}) contradicts {old.text!r} ({old.trust}), whose "
+                "word counts more"
+            )
+    return Placing(ends=tuple(old.id for old in ended))
+
+
+_OUTSIDE = ("document", "web", "unverified")
+
+
+def may_end(new: str, old: str) -> bool:
+    """Whether the word of one level of trust may end that of another."""
+    if new in _OUTSIDE:
+        return old in _OUTSIDE
+    return not (new == "assistant" and old == "user")
 
 
 def forget_by_triples(groups: Sequence[Sequence[Thought]]) -> list[list[Forgetting]]:

@@ -59,7 +59,7 @@ class Plan:
         self.superseded: list[tuple[Thought, str]] = []
         self.merged: list[Thought] = []
         self.known: list[Thought] = []
-        self.rejected: list[tuple[str, tuple[str, ...]]] = []
+        self.rejected: list[tuple[str, str, tuple[str, ...]]] = []
 
     def _load(self, ids: Sequence[str]) -> None:
         missing = [i for i in ids if i not in self._spans]
@@ -83,6 +83,10 @@ class Plan:
         if placing.known is not None:
             self._check([placing.known], now)
             self.known.append(thought)
+            return
+        if placing.refused:
+            about = (*thought.parents, *(s.thought.id for s in now if not s.new))
+            self.rejected.append(("insert", placing.refused, about))
             return
         self._check(placing.ends, now)
         later = [
@@ -177,12 +181,13 @@ class Plan:
     def _merge(self, spans: list[_Span], text: str) -> None:
         inputs = [s.thought for s in spans]
         if any(not s.free for s in spans):
-            self.rejected.append(("a thought is merged twice", tuple(t.id for t in inputs)))
+            self.rejected.append(
+                ("merge", "a thought is merged twice", tuple(t.id for t in inputs))
+            )
             return
         if fault := merge_fault(inputs, text):
-            self.rejected.append(
-                (f"merge: {fault}", tuple(t.id for t in inputs if not _new(spans, t)))
-            )
+            about = tuple(s.thought.id for s in spans if not s.new)
+            self.rejected.append(("merge", fault, about))
             return
         at = max(s.begin for s in spans)
         triples = tuple(t for i in inputs for t in i.triples)
@@ -234,10 +239,6 @@ class Plan:
 
 def _thoughts(groups: Sequence[Sequence[_Span]]) -> list[list[Thought]]:
     return [[s.thought for s in g] for g in groups]
-
-
-def _new(spans: Sequence[_Span], thought: Thought) -> bool:
-    return next(s.new for s in spans if s.thought is thought)
 
 
 def _related(a: Thought, b: Thought) -> bool:

@@ -267,7 +267,7 @@ def _generic(said: str, negated: bool) -> list[Told]:
         main in AUXILIARIES and main not in ("have", "has", "had", "do", "did", "does")
     ):
         return []
-    relation = _third(m["verb"], negated)
+    relation = _third(m["verb"])
     tail = tail_of(m["tail"])
     if not tail or not words(tail):
         return []
@@ -285,7 +285,7 @@ def _several(tail: str) -> list[str]:
     return parts if len(parts) > 1 and all(len(p.split()) <= 3 for p in parts) else []
 
 
-def _third(verb: str, negated: bool) -> str:
+def _third(verb: str) -> str:
     """A verb phrase after "I" as after a name."""
     first, _, rest = verb.strip().partition(" ")
     low = first.lower()

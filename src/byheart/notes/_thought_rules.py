@@ -153,6 +153,12 @@ def _expand(text: str) -> str:
     return " ".join(text.split())
 
 
+_SHARED = re.compile(
+    r"\s+and\s+(?=(?:also |now |just |still )?(?:work|live|love|like|enjoy|play|have|am|moved|started|went|"
+    r"got|bought|adopted|joined|visited|met|made|took|lived|worked|became|stopped|quit)\b)"
+)
+"""Where a second verb shares the subject "I"."""
+
 _BEFORE_COMMA = re.compile(r"(?P<time>(?:\w+ ){0,5}\w+), (?=(?:I|we|my|our)\b)", re.I)
 
 
@@ -164,6 +170,8 @@ def _clauses(sentence: str, when: datetime | None) -> Iterator[str]:
         text = f"{m['time']} {text[m.end() :]}"  # "In 2019, I lived" is one clause
     if _CONDITION.match(text):
         return
+    if re.match(r"(?:I|we)\s", text, re.I):
+        text = _SHARED.sub(" and I ", text)
     for part in _CLAUSE.split(text):
         part = part.strip(" ,.!")
         if part and not _CONDITION.match(part):
@@ -189,7 +197,6 @@ _ATTRIBUTE = re.compile(
     re.I,
 )
 _YOU = re.compile(r"^you\s+(?P<rest>.+)$", re.I)
-_PROGRESSIVE = re.compile(r"^(?P<verb>[A-Za-z]+ing)\s+(?:is|was)\s+(?P<rest>.+)$")
 _DROPPED = re.compile(
     r"^(?:(?:just|recently|finally|also|already)\s+)?(?P<rest>(?:going to|moved|started|finished|went|got|"
     r"bought|made|took|signed|been|had|saw|met|won|visited|joined|adopted|love|loved|enjoyed|"

@@ -297,12 +297,11 @@ class ThoughtMemory:
                 self.memory, found.purpose, found.reason, about=(*about, *ids),
                 model=self.model.name if self.model else "", prompt=prompt, replies=found.replies,
             )  # fmt: skip
-        for reason, ids in plan.rejected:
-            note_rejection(self.memory, "merge", reason, about=(*about, *ids))
-        told = [f"{p.purpose}: {p.reason}" for p, _, _ in self._rejections]
-        return (*told, *(reason for reason, _ in plan.rejected))
-
-    # ---------------------------------------------------------------- changing by hand
+        for purpose, reason, ids in plan.rejected:
+            note_rejection(self.memory, purpose, reason, about=(*about, *ids))
+        told = [(p.purpose, p.reason) for p, _, _ in self._rejections]
+        told += [(purpose, reason) for purpose, reason, _ in plan.rejected]
+        return tuple(f"{purpose}: {reason}" for purpose, reason in told)
 
     def forget(
         self, what: Iterable[str], *, reason: str = "forgotten", at: datetime | str | None = None
