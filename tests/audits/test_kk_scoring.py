@@ -115,6 +115,7 @@ def test_the_lenient_scorer_reads_other_formats(answer):
         ("I cannot tell.", "no_answer"),
         ("If Ava is a knight then Noah is a knave and Zoe is a knave.", "no_answer"),
         ("Assume Ava is a knight. Suppose Noah is a knave. Zoe would be a knave.", "no_answer"),
+        ("CONCLUSION: If Ava is a knight, Noah is a knave and Zoe is a knave.", "no_answer"),
         ("CONCLUSION: Ava is a knight, Noah is a knave", "incomplete"),
         ("CONCLUSION: Ava is a knight. Ava is a knave. Noah is a knave. Zoe is a knave.", "contradictory"),
         ("CONCLUSION: Ava is a knave, Noah is a knave, Zoe is a knave", "wrong_identity"),
