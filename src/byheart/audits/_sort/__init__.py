@@ -1,0 +1,1 @@
+"""The parts of `byheart.audits.book_sort`."""
