@@ -66,8 +66,12 @@ _SAID = re.compile(
     r"(?:segment\s*)?[*\"'(]*([AB])\b(?![a-z'])",
     re.I,
 )
+_VERB = (
+    r"(?:likely|probably|appears?|appeared|comes?|came|occurs?|occurred|happens?|happened|stands?|"
+    r"stood|is|was|must|should|would|have|be)"
+)
 _ORDER = re.compile(
-    r"\b(?:segment\s+)?([AB])\b\W*(?:\w+\W+){0,3}?(first|earlier|before|last|later|after)\b"
+    rf"\b([AB])\b[*\"')]*\s+(?:{_VERB}\s+){{1,4}}(?:the\s+)?(first|earlier|before|last|later|after)\b"
 )
 _NAMED = re.compile(r"\bsegment\s+[*\"'(]*([AB])\b", re.I)
 _EARLY = frozenset(("first", "earlier", "before"))
