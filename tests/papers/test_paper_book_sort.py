@@ -1,0 +1,203 @@
+"""SORT's claim on a small transformer, the language model's part with stand-ins, and R's files."""
+
+import gzip
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from byheart.audits.book_sort import chronicle
+from byheart.core.errors import DataError, UsageError
+from byheart.core.model import CallableModel
+from byheart.papers import _austen, _sort_net
+from byheart.papers import book_sort as paper
+
+
+@pytest.mark.slow
+def test_the_claim_holds_with_one_seed(tmp_path):
+    result = paper.run(seeds=1, out=tmp_path, model="none")
+    assert [(c.name, c.measured) for c in result.checks if not c.passed] == []
+    assert result.verdict == "reproduced"
+    assert len(json.loads((tmp_path / "result.json").read_text())["checks"]) == 5
+    assert result.findings[0].gap.low > 0.4
+    assert result.findings[0].verdict() == "no verdict"
+
+
+def test_untrained_the_claim_is_not_reproduced(tmp_path):
+    result = paper.run(seeds=2, steps=2, model="none", out=tmp_path)
+    assert result.verdict == "not reproduced"
+    passed = {c.name: c.passed for c in result.checks}
+    assert not passed["with the text the order is told, on new excerpts"]
+    assert not passed["the books are stored"]
+    assert [p.name for p in result.figures] == ["book-sort.svg"]
+    assert (tmp_path / "book-sort.svg").stat().st_size > 5000
+
+
+def test_each_check_can_fail():
+    def net(**changed):
+        told = {"steps": [9], "context": [1.0], "books_in_context": [1.0], "memory": [0.5],
+                "loss": [0.001], "ended": 9, "other_pairs": 0.9, **changed}  # fmt: skip
+        return _sort_net.Measured(**told)
+
+    assert all(c.passed for c in paper._checks([net(), net()]))
+    for n, changed in enumerate((
+        {"context": [0.9]}, {"books_in_context": [0.9]}, {"loss": [0.5]}, {"memory": [0.7]},
+        {"other_pairs": 0.5},
+    )):  # fmt: skip
+        assert [c.passed for c in paper._checks([net(**changed)])] == [i != n for i in range(5)]
+
+
+def test_questions_are_right_by_looking():
+    rng = np.random.default_rng(0)
+    excerpts, at = _sort_net._excerpts(rng, 200), _sort_net._places(rng, 200)
+    tokens, key = _sort_net.questions(excerpts, at)
+    for row, k in zip(tokens.tolist(), key.tolist(), strict=True):
+        excerpt = row[1:13]
+        assert len(set(excerpt)) == 12
+        assert row[14] != row[16]
+        assert (excerpt.index(row[16]) < excerpt.index(row[14])) == bool(k)
+    blind, same = _sort_net.questions(excerpts, at, np.full(200, 3), text=False)
+    assert (blind[:, 1:13] == _sort_net._PAD).all()
+    assert (blind[:, 0] == _sort_net.TOKENS + 3).all()
+    assert (same == key).all()
+    assert 60 < key.sum() < 140
+
+
+def test_the_control_asks_about_other_pairs():
+    asked, other = _sort_net._split(np.random.default_rng(1))
+    sets = {tuple(r) for r in asked.tolist()}, {tuple(r) for r in other.tolist()}
+    assert not sets[0] & sets[1]
+    assert len(sets[0] | sets[1]) == 8 * 66
+    assert {b for b, _, _ in sets[0]} == set(range(6))
+    assert sum(b >= 6 for b, _, _ in sets[1]) == 132
+    turned = _sort_net._turned(asked, np.random.default_rng(2))
+    assert (np.sort(turned, axis=1) == asked[:, 1:]).all()
+    assert 0.3 < (turned[:, 0] > turned[:, 1]).mean() < 0.7
+
+
+def test_the_same_seed_trains_the_same_net():
+    one, two = (_sort_net.train(5, steps=3, control_steps=2, batch=16, every=2) for _ in range(2))
+    assert one.steps == two.steps == [2, 3]
+    assert one.loss == two.loss
+    assert one.loss != _sort_net.train(6, steps=3, control_steps=0, batch=16, every=2).loss
+
+
+@pytest.mark.parametrize("books", [True, False])
+def test_the_language_models_part(tmp_path, monkeypatch, books):
+    whole = chronicle(9000, seed=4).text(0, 9000)
+    (tmp_path / "a.txt").write_text(whole)
+    data = paper._books(tmp_path) if books else []
+
+    def label(known):
+        def answer(prompt):
+            text = prompt[-1][1]
+            a, b = text.split("Segment A: ")[1].split("\n\n")[0].split("\nSegment B: ")
+            source = text if "Please read" in text else known
+            return "A" if source.find(a) <= source.find(b) else "B"
+
+        return CallableModel(answer)
+
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: label(""))
+    (check,), rows, note = paper._talk("stand-in", data, 12, None, None)
+    assert check.passed  # "A" for whatever it does not find
+    assert {r.values["context/debiased"] for r in rows} == {1.0}
+    assert ("a" in note) if books else ("shipped passages" in note)
+    if books:
+        monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: label(whole))
+        (check,), _, _ = paper._talk("stand-in", data, 12, None, None)
+        assert not check.passed
+
+
+def test_the_large_case_asks_at_three_lengths(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(chronicle(60_000, seed=4).text(0, 60_000))
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: CallableModel(lambda p: "A"))
+    result = paper.run(full=True, model="stand-in", data=tmp_path, out=tmp_path / "out")
+    assert [c.name.split(":")[0] for c in result.checks] == [
+        "250 words",
+        "1000 words",
+        "2500 words",
+    ]
+    assert result.verdict == "not reproduced"
+    monkeypatch.setattr(paper, "PLACE", tmp_path / "none")
+    with pytest.raises(DataError, match="needs books"):
+        paper.run(full=True)
+
+
+def test_knobs_that_cannot_be(tmp_path):
+    for knobs in ({"seeds": 0}, {"steps": 0}, {"pairs": 7}):
+        with pytest.raises(UsageError, match="at least"):
+            paper.run(**knobs)
+    with pytest.raises(DataError, match="not there"):
+        paper.run(data=tmp_path / "none")
+
+
+def _string(text):
+    raw = text.encode()
+    return struct.pack(">ii", 9 | 0x40000, len(raw)) + raw
+
+
+def _strings(texts):
+    return struct.pack(">ii", 16, len(texts)) + b"".join(map(_string, texts))
+
+
+def _named(values):
+    """A list with names: the attribute is a linked list whose tag is the symbol `names`."""
+    body = struct.pack(">ii", 19 | 0x200, len(values)) + b"".join(values.values())
+    names = struct.pack(">i", 2 | 0x400) + struct.pack(">i", 1) + _string("names")
+    return body + names + _strings(list(values)) + struct.pack(">i", 254)
+
+
+def _serial(item, version=3):
+    told = struct.pack(">iii", version, 0x40201, 0x30500)
+    return b"X\n" + told + (struct.pack(">i", 5) + b"UTF-8" if version == 3 else b"") + item
+
+
+def _package(folder, books, version=3):
+    store, places = b"", {}
+    for name, lines in books.items():
+        raw = _serial(_strings(lines), version)
+        packed = struct.pack(">i", len(raw)) + zlib.compress(raw)
+        places[name] = struct.pack(">iiii", 13, 2, len(store), len(packed))
+        store += packed
+    (folder / "data").mkdir(parents=True)
+    index = _serial(_named({"variables": _named(places)}), version)
+    (folder / "data" / "Rdata.rdx").write_bytes(gzip.compress(index))
+    (folder / "data" / "Rdata.rdb").write_bytes(store)
+    return folder
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_rs_files_are_read_without_r(tmp_path, version):
+    books = {name: [title.upper(), "", f"It rained in {title}.", "Café."]
+             for name, title in _austen.TITLES.items()}  # fmt: skip
+    found = _austen.austen_books(_package(tmp_path / "r", books, version))
+    assert [b.title for b in found] == list(_austen.TITLES.values())
+    assert found[3].words == ("PERSUASION", "It", "rained", "in", "Persuasion.", "Café.")
+
+
+def test_damaged_files_of_r_are_an_error(tmp_path):
+    folder = _package(tmp_path / "r", {n: ["It rained."] for n in _austen.TITLES})
+    for name in ("Rdata.rdx", "Rdata.rdb"):
+        path = folder / "data" / name
+        whole = path.read_bytes()
+        for cut in range(0, len(whole), 7):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(DataError, match="r-cran-janeaustenr"):
+                _austen.austen_books(folder)
+        path.write_bytes(whole)
+    (folder / "data" / "Rdata.rdx").write_bytes(zlib.compress(_serial(struct.pack(">ii", 3, 0))))
+    with pytest.raises(DataError, match="R's type 3"):  # a closure: code is not read
+        _austen.austen_books(folder)
+    with pytest.raises(DataError, match="install Debian's"):
+        _austen.austen_books(tmp_path)
+
+
+def test_the_novels_have_the_words_that_were_counted():
+    """Counts of the sheet; runs where Debian's package is installed."""
+    if not _austen.PLACE.is_dir():
+        pytest.skip("Debian's r-cran-janeaustenr is not installed")
+    counts = {b.id: len(b) for b in _austen.austen_books()}
+    assert 83_000 < counts["persuasion"] <= 83_283
+    assert 121_000 < counts["prideprejudice"] <= 121_567
