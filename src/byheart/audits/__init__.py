@@ -12,6 +12,7 @@ from byheart.core.errors import UnknownName, UsageError
 __all__ = ["AUDITS", "DEFAULT", "audit_class", "make", "named"]
 
 AUDITS: dict[str, str] = {
+    "book-sort": "byheart.audits.book_sort:BookSort",
     "economic-recall": "byheart.audits.economic_recall:EconomicRecall",
     "knights-and-knaves": "byheart.audits.knights_and_knaves:KnightsAndKnaves",
     "membership": "byheart.audits.membership:Membership",

@@ -34,11 +34,12 @@ TITLES = {
 _MOST = 64 << 20
 
 
-def austen_books(folder: str | Path = PLACE) -> list[Book]:
+def austen_books(folder: str | Path = PLACE, *, headings: bool = False) -> list[Book]:
     """The six novels, by name.
 
     Args:
-        folder: The installed package, which has the folders ``R`` or ``data``.
+        folder: The installed package, which has the folder ``data``.
+        headings: Keep titles of chapters.
 
     Raises:
         DataError: If the package is not there, or its files are of another kind.
@@ -60,7 +61,7 @@ def austen_books(folder: str | Path = PLACE) -> list[Book]:
         for name, title in TITLES.items():
             at, length = (int(v) for v in told["variables"][name])
             lines = _Reader(_unpacked(store[at : at + length])).root()
-            out.append(Book.from_text("\n".join(lines), title=title, id=name))
+            out.append(Book.from_text("\n".join(lines), title=title, id=name, headings=headings))
     except (OSError, EOFError, KeyError, TypeError, ValueError, IndexError, zlib.error, lzma.LZMAError,
             struct.error) as error:  # fmt: skip
         raise DataError(f"{index} is not as r-cran-janeaustenr's ({error})") from error

@@ -104,7 +104,7 @@ def run(
         nets.append(
             train(
                 seed, steps=steps, control_steps=min(400, steps), tell=tell, device=device or "cpu"
-            )  # fmt: skip
+            )
         )
     checks = _checks(nets)
     notes = [
