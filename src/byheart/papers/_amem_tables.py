@@ -167,7 +167,11 @@ def measure(
         plain = encode([n.content for n in notes])
         noted = encode([n.text for n in notes])
         rare = _rare(notes)
-        changed = encode([n.text for n in _evolved(notes, rare)])
+        changed = noted.copy()
+        after = _evolved(notes, rare)
+        fresh = [i for i, n in enumerate(after) if n.text != notes[i].text]
+        if fresh:
+            changed[fresh] = encode([after[i].text for i in fresh])
         topics = _topics(notes, noted)
         asked = encode([q.text for q in judged])
         told: dict[str, tuple[np.ndarray, Links | None]] = {

@@ -248,7 +248,8 @@ def _figure(table: Table, scales: list[Scale], path: Path) -> Path:
     left.set_yticks(range(len(rows)), rows, fontsize=8)
     left.invert_yaxis()
     left.set(xlabel="evidence recall@10, % (95 %)", title="the same number of turns shown")
-    left.legend(frameon=False, fontsize=8)
+    left.set_xlim(0, 100)
+    left.legend(frameon=False, fontsize=8, loc="lower right")
     right.loglog([s.n for s in scales], [s.exact_us for s in scales], "o-", color="#24445c",
                  label="exact scan")  # fmt: skip
     some = [s for s in scales if s.graph_us is not None]
