@@ -78,11 +78,14 @@ def _beside_hybrid(conversation: Conversation, encode: Encoder | None) -> Ranker
     embeds=True,
 )
 def _alone(conversation: Conversation, encode: Encoder | None) -> Ranker:
+    from byheart.memory import Memory  # the one room above: what is judged is the facade
+
     assert encode is not None
     made = thoughts_of(conversation, rest=True)
     encode([t.text for _, t in made])  # in batches; the memory below asks for one at a time
     folder = Path(tempfile.mkdtemp(prefix="byheart-locomo-"))
-    memory = ThoughtMemory(folder / "memory.db", encoder=encode)
+    # without an encoder of its own: the turns are not asked for, and need no vectors
+    memory = ThoughtMemory(Memory(folder / "memory.db"), encoder=encode)
     turns = [
         Item(t.text, id=f"turn-{i}", source=t.id, trust="user", valid_from=parse_moment(t.stamp))
         for i, t in enumerate(conversation.turns)
@@ -116,5 +119,5 @@ def _turns(memory: Any, item: Item) -> Iterable[int]:
 
 
 def _put_away(memory: ThoughtMemory, folder: Path) -> None:
-    memory.close()
+    memory.memory.close()
     shutil.rmtree(folder, ignore_errors=True)

@@ -146,6 +146,7 @@ class ThoughtIndex:
         self.by_text: dict[str, list[str]] = {}
         self._strong: set[str] = set()
         self._spans: dict[str, list[Held]] = {}
+        self._states: dict[str, str] = {}
         self.rows: Groups | None = None
         self._pending: list[tuple[str, str]] = []
         self._seq, self._since = 0, None
@@ -283,6 +284,7 @@ class ThoughtIndex:
 
     def _read(self, id: str) -> list[Held]:
         shown = self.memory.show(id)
+        self._states[id] = shown["state"]
         if shown["state"] in ("Archived", "Expired"):
             return []
         thought = of_item(Item.from_dict(shown["item"]))
@@ -315,15 +317,18 @@ class ThoughtIndex:
 
     def held_then(self, item: Item, times: Mapping[str, Any]) -> tuple[Item, str]:
         """The item with the validity it has at the time asked for, and its state."""
-        shown = self.memory.show(item.id)
-        now = datetime.now(UTC)
         known = moment(times.get("known_at"), "known_at")
-        when = moment(times.get("as_of"), "as_of") or known or now
+        when = moment(times.get("as_of"), "as_of") or known or datetime.now(UTC)
+        if known is None:
+            for _, first, last, _ in self.held([item.id]):
+                if _within(first, when, last):
+                    return item.but(valid_from=first, valid_to=last), self._states[item.id]
+        shown = self.memory.show(item.id)
         for span in shown["held"]:
-            first, last, since, until = (moment(span[n]) for n in _CLOCKS)
+            first_, last, since, until = (moment(span[n]) for n in _CLOCKS)
             told = until is None if known is None else _within(since, known, until)
-            if told and _within(first, when, last):
-                return item.but(valid_from=first, valid_to=last), shown["state"]
+            if told and _within(first_, when, last):
+                return item.but(valid_from=first_, valid_to=last), shown["state"]
         return item, shown["state"]
 
 

@@ -182,7 +182,13 @@ def _checks_a(
     rng = np.random.default_rng(99)
     single = [h for h in hashes[0] if h.probes == 1 and h.tables == 1]
     bs = [h.b for h in single]
-    ms = [float(_mean(hashes, b, "ms")) for b in bs]
+    # medians: a seed that met another process says nothing of the hash
+    ms = [
+        float(
+            np.median([h.ms for r in hashes for h in r if (h.b, h.probes, h.tables) == (b, 1, 1)])
+        )
+        for b in bs
+    ]
     curve = np.array([[collision(b, c, rng) for c in COSINES] for b in bs])
     found = np.array([_mean(hashes, b, "found") for b in bs])
     n = 100 * len(hashes)
@@ -319,7 +325,7 @@ def _finding_c(answers: Answers) -> Finding:
     c = contrast(seen, fresh, paired=True, seed=0)
     told = stories(0, len(answers.totals))
     evidence = tuple(
-        Evidence(f"{s.person}:{arm}", arm, s.text, str(s.total), ", ".join(a or "-" for a in rows[i]), value[i])
+        Evidence(f"{s.person}:{arm}", arm, s.text, str(s.total), ", ".join(a or "-" for a in rows[i]), float(value[i]))
         for i, s in enumerate(told[:3])
         for arm, rows, value in (("seen", answers.thought, seen), ("fresh", answers.raw, fresh))
     )  # fmt: skip
