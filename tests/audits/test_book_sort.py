@@ -246,6 +246,18 @@ def test_with_many_books_books_are_what_is_counted(tmp_path):
     assert {r.meta["bin"] for r in rows} == {62, 83, 125, 200}
 
 
+def test_books_that_are_too_short_are_left_out_and_named(books, tmp_path):
+    (tmp_path / "long.txt").write_text(books["seen"].read_text())
+    (tmp_path / "short.txt").write_text("It rained. We left.")
+    (tmp_path / "odd.txt").write_text("word " * 900)  # one sentence: no segment starts inside
+    audit = BookSort(texts=tmp_path, fresh=books["fresh"], conditions="memory")
+    out, rows = found(audit, Reader(noise=0.1), limit=8)
+    assert {r.meta["book"] for r in rows if r.arm == "seen"} == {"long.txt"}
+    assert sum(r.arm == "seen" for r in rows) == 8
+    told = out["book-sort/memory"].details["books_left_out"]
+    assert [t.split()[0].strip(":") for t in told] == ["short.txt", "odd.txt"]
+
+
 def test_table_is_what_counting_gives(books):
     audit = BookSort(texts=books["seen"], fresh=books["fresh"])
     _, rows = found(audit, Reader([text_of(books["seen"])], noise=3.0))
@@ -468,7 +480,7 @@ def test_task_of_inspect_reads_probabilities_as_providers_tell_them(tmp_path):
 def test_plain_models_are_asked_in_plain_text():
     pair = make_pairs(chronicle(3000), n=1, extra=3)[0]
     audit = BookSort(conditions="memory")
-    probe = audit._probe("seen", pair, "")
+    probe = audit._probe("seen", pair, {"why": "", "left_out": []})
     asks = next(audit.ask(probe, Facts(chat=False)))
     assert [a.text for a in asks] == [" A", " B"] * 2
     assert asks[0].context.endswith("Assistant: Answer: Segment")

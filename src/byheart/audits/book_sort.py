@@ -202,24 +202,25 @@ class BookSort(Audit):
         """
         if limit is not None and limit < 1:
             raise UsageError(f"limit must be at least 1, got {limit}")
-        why = ""
         if any(self.pairs):
             seen, fresh = (list(arm[:limit]) for arm in self.pairs)
+            made = _material.Material(seen, fresh)
         else:
-            seen, fresh, why = _material.both_arms(
+            made = _material.both_arms(
                 self.texts, self.fresh, excerpt=self.excerpt, segment=self.segment,
                 bins=self.bins, per_arm=limit or self.per_arm, seed=seed,
             )  # fmt: skip
+        notes = {"why": made.why, "left_out": list(made.left_out)}
         return [
-            self._probe(arm, pair, why)
-            for arm, pairs in (("seen", seen), ("fresh", fresh))
+            self._probe(arm, pair, notes)
+            for arm, pairs in (("seen", made.seen), ("fresh", made.fresh))
             for pair in pairs
         ]
 
-    def _probe(self, arm: str, pair: Pair, why: str) -> Probe:
+    def _probe(self, arm: str, pair: Pair, notes: dict[str, Any]) -> Probe:
         asked = messages(pair, "memory", wording=self.words, task=self.task, opened=False)
         text = next(t for role, t in asked if role == "user")
-        meta = {"pair": _material.as_meta(pair), "why": why}
+        meta = {"pair": _material.as_meta(pair), **notes}
         return Probe(f"{arm}:{pair.id}", arm, text, pair.answer(task=self.task), "", meta)
 
     def ask(self, probe: Probe, facts: Facts) -> Conversation:
@@ -286,6 +287,7 @@ class BookSort(Audit):
             "book": pair.book, "start": pair.start, "length": pair.excerpt_length,
             "bin": pair.bin, "distance": pair.distance, "excerpt_index": pair.excerpt_index,
             "third": min(2, 3 * pair.start // max(1, pair.words)), "why": probe.meta["why"],
+            "left_out": probe.meta["left_out"],
             "by": "probability" if scoring else "answer", "too_long": too_long,
         }  # fmt: skip
         return Row(probe.id, probe.arm, values, probe.pair, evidence, meta)

@@ -227,7 +227,8 @@ def _asked(books: Sequence[Book], count: int) -> tuple[BookSort, str]:
 
 
 def _pairs(books: Sequence[Book], count: int, excerpt: int) -> list[Pair]:
-    return from_books(books, count, excerpt=excerpt, segment=20, bins=bins_of(excerpt, 20), seed=0)
+    edges = bins_of(excerpt, 20)
+    return from_books(books, count, excerpt=excerpt, segment=20, bins=edges, seed=0)[0]
 
 
 def _talk(

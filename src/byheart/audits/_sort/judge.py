@@ -74,6 +74,8 @@ def _memory(
     details: dict[str, Any] = {"score": score}
     if main:
         details = _details(seen, fresh, "memory", score)
+    if main and any(r.meta.get("left_out") for r in rows):
+        details["books_left_out"] = next(r.meta["left_out"] for r in rows if r.meta.get("left_out"))
     details["units"] = {"seen": units[0], "fresh": units[1]}
     return Finding(
         "book-sort/memory" if main else f"book-sort/memory-{score}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from byheart.audits._sort.pairs import Pair, check_sizes, make_pairs
 from byheart.core.errors import DataError
 from byheart.data.passages import shipped
 
-__all__ = ["both_arms", "chronicle", "from_books", "planted_pairs"]
+__all__ = ["Material", "both_arms", "chronicle", "from_books", "planted_pairs"]
 
 Paths = str | Path | Sequence[str | Path] | None
 
@@ -28,6 +29,16 @@ INVENTED = (
 _PASSAGE = 10
 
 
+@dataclass(frozen=True)
+class Material:
+    """Pairs of both arms, why no verdict may rest on them (or an empty text), and books left out."""
+
+    seen: list[Pair]
+    fresh: list[Pair]
+    why: str = ""
+    left_out: tuple[str, ...] = ()
+
+
 def both_arms(
     texts: Paths,
     fresh: Paths,
@@ -37,46 +48,54 @@ def both_arms(
     bins: Sequence[int] | None,
     per_arm: int,
     seed: int,
-) -> tuple[list[Pair], list[Pair], str]:
-    """Pairs of both arms, and why no verdict may rest on them, or an empty text.
+) -> Material:
+    """Pairs of both arms.
 
     Raises:
         DataError: If a book cannot be used; or one stands in both arms.
         UsageError: If lengths and bins do not fit each other.
     """  # fmt: skip
     edges = check_sizes(excerpt, segment, bins)
-    sizes = {"excerpt": excerpt, "segment": segment, "bins": edges}
     if texts is None:
         known = shipped()
         arms = [
             _of_passages([p for p in known if p.famous is famous][:per_arm], segment, seed)
             for famous in (True, False)
         ]
-        return arms[0], arms[1], SHIPPED
+        return Material(arms[0], arms[1], SHIPPED)
+
+    def draw(books: Sequence[Book]) -> tuple[list[Pair], list[str]]:
+        return from_books(books, per_arm, excerpt=excerpt, segment=segment, bins=edges, seed=seed)
+
     books = read_books(texts)
-    seen = from_books(books, per_arm, seed=seed, **sizes)  # type: ignore[arg-type]
     if fresh is None:
-        words = max(20 * excerpt, 4000)
-        story = chronicle(words, seed=seed)
-        return seen, from_books([story], per_arm, seed=seed, **sizes), INVENTED  # type: ignore[arg-type]
-    twins = read_books(fresh)
+        twins, why = [chronicle(max(40 * excerpt, 8000), seed=seed)], INVENTED
+    else:
+        twins, why = read_books(fresh), ""
     shared = {b.words for b in books} & {t.words for t in twins}
     if shared:
         name = next(t.id for t in twins if t.words in shared)
         raise DataError(f"{name} stands in both arms; a twin must be another book")
-    return seen, from_books(twins, per_arm, seed=seed, **sizes), ""  # type: ignore[arg-type]
+    (seen, out_seen), (other, out_fresh) = draw(books), draw(twins)
+    return Material(seen, other, why, (*out_seen, *out_fresh))
 
 
 def from_books(
     books: Sequence[Book], count: int, *, excerpt: int, segment: int, bins: Sequence[int], seed: int
-) -> list[Pair]:
+) -> tuple[list[Pair], list[str]]:
     """`count` pairs over all books in turn, each of an excerpt of its own, bins in turn.
 
-    Books of no more than `excerpt` words are left out, as in the paper.
+    Returns:
+        The pairs, and for every book that was left out (as in the paper, those of no more than
+        `excerpt` words; and those that have no such pairs) why.
 
     Raises:
         DataError: If no book is long enough.
     """
+    left_out = [
+        f"{b.id} has {len(b)} words, and excerpts of {excerpt} need more than {excerpt}"
+        for b in books if len(b) <= excerpt
+    ]  # fmt: skip
     usable = [b for b in books if len(b) > excerpt]
     if not usable:
         longest = max(books, key=len)
@@ -85,17 +104,27 @@ def from_books(
             f"excerpts of {excerpt} need more than {excerpt}. Ask for shorter excerpts (the distance "
             f"asked about is up to {bins[-1]}), or give longer books"
         )
-    share = -(-count // len(usable))
-    drawn = []
-    for k, book in enumerate(usable):
-        pairs = make_pairs(
-            book, excerpt=excerpt, segment=segment, bins=bins, n=share, extra=max(10, share),
-            seed=seed + 1009 * k,
-        )  # fmt: skip
-        each = len(bins) - 1
-        drawn.append([pairs[i * each + (i + k) % each] for i in range(share)])
-    rows = [p for turn in zip(*drawn, strict=True) for p in turn]
-    return rows[:count]
+    each = len(bins) - 1
+    while True:
+        share = -(-count // len(usable))
+        drawn, failed = [], {}
+        for k, book in enumerate(usable):
+            try:
+                pairs = make_pairs(
+                    book, excerpt=excerpt, segment=segment, bins=bins, n=share,
+                    extra=max(10, share), seed=seed + 1009 * k,
+                )  # fmt: skip
+            except DataError as error:
+                failed[book.id] = error
+                continue
+            drawn.append([pairs[i * each + (i + k) % each] for i in range(share)])
+        if not failed:
+            rows = [p for turn in zip(*drawn, strict=True) for p in turn]
+            return rows[:count], left_out
+        if len(failed) == len(usable):
+            raise next(iter(failed.values()))
+        left_out += [str(e) for e in failed.values()]
+        usable = [b for b in usable if b.id not in failed]
 
 
 def _of_passages(passages: Sequence[object], segment: int, seed: int) -> list[Pair]:
@@ -121,6 +150,9 @@ def _of_passages(passages: Sequence[object], segment: int, seed: int) -> list[Pa
     return out
 
 
+_CONSONANTS = "bdfgklmnprstvz"
+_MANNERS = ("old", "young", "tall", "lame", "proud", "silent")
+_PLACES = ("bridge", "ford", "mill", "gate", "market", "inn", "well", "church")
 _VERBS = ["met", "left", "saw", "helped", "missed", "found", "called", "paid", "warned", "followed"]
 _THINGS = [
     "baker",
@@ -141,28 +173,31 @@ def chronicle(words: int, *, seed: int = 0, title: str = "") -> Book:
     the book tells.
 
     >>> chronicle(18, seed=1).text(0, 9)
-    'Zobas helped the proud smith at the market of'
+    'Numul met the lame baker at the bridge of'
     """
     rng = np.random.default_rng([seed, 81])
     out: list[str] = []
     while len(out) < words:
         out += _sentence(rng).split()
-    return Book(title or f"The {_name(rng)} Chronicle", tuple(out[:words]), f"chronicle-{seed}")
-
-
-def _sentence(rng: np.random.Generator) -> str:
-    place = str(rng.choice(["bridge", "ford", "mill", "gate", "market", "inn", "well", "church"]))
-    manner = str(rng.choice(["old", "young", "tall", "lame", "proud", "silent"]))
-    return (
-        f"{_name(rng)} {rng.choice(_VERBS)} the {manner} {rng.choice(_THINGS)} at the {place} of "
-        f"{_name(rng)}."
+    return Book(
+        title or f"The {_sentence(rng).split()[0]} Chronicle",
+        tuple(out[:words]),
+        f"chronicle-{seed}",
     )
 
 
-def _name(rng: np.random.Generator) -> str:
-    """An invented name of three syllables."""
-    parts = [str(rng.choice(list("bdfgklmnprstvz"))) + str(rng.choice(list("aeiou"))) for _ in "ab"]
-    return "".join(parts).capitalize() + str(rng.choice(list("lnrsx")))
+def _sentence(rng: np.random.Generator) -> str:
+    draws = iter(rng.integers(0, 1 << 40, 24).tolist())
+
+    def one(words: Sequence[str]) -> str:
+        return words[next(draws) % len(words)]
+
+    def name() -> str:
+        """Invented, of five letters."""
+        start = "".join(one(_CONSONANTS) + one("aeiou") for _ in range(2))
+        return start.capitalize() + one("lnrsx")
+
+    return f"{name()} {one(_VERBS)} the {one(_MANNERS)} {one(_THINGS)} at the {one(_PLACES)} of {name()}."
 
 
 def planted_pairs(n: int, *, seed: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
