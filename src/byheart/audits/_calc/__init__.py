@@ -1,0 +1,1 @@
+"""Parts of `byheart.audits.random_calculation`: one subject a file."""
