@@ -110,11 +110,11 @@ def run(
     notes = [
         f"{seeds} transformer(s) of 2 layers and width 64, {', '.join(str(n.ended) for n in nets)} "
         "steps; segments are single tokens of excerpts of 12",
-        "without its text the excerpt is padding, which training never showed: what fails is the way "
-        "to what is stored, as the control shows, not the storing",
-        "the control asks about half of the pairs of six books, so that the others may follow from "
-        "them (before, before); of the two books that were never asked so, the order stays hidden or "
-        "not, as measured",
+        "without its text the excerpt is padding, which training never showed; the control tells "
+        "whether the order is not stored, or stored and not reached",
+        "the control asks about half of the pairs of six books; where the other pairs of them are told "
+        "then, that may also follow (a before b, b before c). Two books are never asked about so; "
+        "their share stands beside it",
     ]
     rows: list[Row] = []
     if model != "none":
