@@ -12,7 +12,7 @@ from byheart.core.errors import (
 )
 from byheart.core.item import TRUST, Item
 from byheart.memory import Memory
-from byheart.notes._thought import Thought, merged_text
+from byheart.notes._thought import Thought, merged_text, norm_tail
 from byheart.notes._thought_ops import _TRUST, Hooks
 from byheart.notes.thoughts import ThoughtMemory
 from byheart.stores.sqlite import SqliteStore
@@ -108,6 +108,9 @@ def test_erased_thoughts_are_not_found(memory):
     gone = next(t for t in memory.thoughts() if "swordfish" in t.text)
     memory.recall("swordfish")
     memory.memory.erase(gone.id)
+    memory.recall("tea")
+    assert not any("swordfish" in text for text in memory.index._embed._known)
+    assert norm_tail.cache_info().currsize < 20, "forms of erased texts are not kept"
     assert "swordfish" not in " ".join(h.item.content for h in memory.recall("swordfish", k=9))
     assert len(memory.recall("swordfish", k=9)) == 2
     memory.insert([likes("golf", head="Ben")])

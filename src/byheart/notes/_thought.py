@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from byheart.core.errors import UsageError
@@ -22,6 +23,7 @@ __all__ = [
     "Triple",
     "base",
     "contradicts",
+    "forget_texts",
     "head_key",
     "key_of",
     "merged_text",
@@ -153,6 +155,7 @@ _SAME = [
 ]  # fmt: skip
 
 
+@lru_cache(maxsize=65536)
 def norm_relation(relation: str) -> str:
     """The name under which relations are compared: "resides in" is "lives in".
 
@@ -170,6 +173,7 @@ def norm_relation(relation: str) -> str:
 _ARTICLES = {"a", "an", "the"}
 
 
+@lru_cache(maxsize=65536)
 def norm_tail(text: str) -> str:
     """The form in which heads and tails are compared: folded, without articles, stemmed."""
     stem = stemmer()
@@ -177,6 +181,7 @@ def norm_tail(text: str) -> str:
     return " ".join(stem(w) for w in found if w not in _ARTICLES) or fold(text).strip()
 
 
+@lru_cache(maxsize=65536)
 def head_key(text: str) -> str:
     """The form in which heads are compared: folded, without articles, not stemmed."""
     found = re.findall(r"[\w']+", fold(text))
@@ -188,8 +193,19 @@ def key_of(triple: Triple) -> tuple[str, str]:
     return head_key(triple[0]), norm_relation(triple[1])
 
 
-def _facts(thought: Thought) -> set[tuple[str, str, str]]:
-    return {(*key_of(t), norm_tail(t[2])) for t in thought.triples}
+def _facts(thought: Thought) -> frozenset[tuple[str, str, str]]:
+    return _facts_of(thought.triples)
+
+
+@lru_cache(maxsize=65536)  # a group is compared pair by pair, turn after turn
+def _facts_of(triples: tuple[Triple, ...]) -> frozenset[tuple[str, str, str]]:
+    return frozenset((*key_of(t), norm_tail(t[2])) for t in triples)
+
+
+def forget_texts() -> None:
+    """After an erasure: keep no form of any text in this process."""
+    for kept in (norm_relation, norm_tail, head_key, _facts_of):
+        kept.cache_clear()
 
 
 def same(a: Thought, b: Thought) -> bool:
@@ -220,6 +236,8 @@ def contradicts(new: Thought, old: Thought) -> bool:
 def struck(new: Thought, old: Thought) -> tuple[Triple, ...]:
     """Those triples of `old` that cannot hold beside `new`."""
     facts = _facts(new)
+    if {f[:2] for f in facts}.isdisjoint(f[:2] for f in _facts(old)):
+        return ()
     if new.negated != old.negated:
         return tuple(t for t in old.triples if (*key_of(t), norm_tail(t[2])) in facts)
     if new.negated:

@@ -21,6 +21,7 @@ from byheart.notes._thought import (
     THOUGHT,
     Thought,
     contradicts,
+    forget_texts,
     head_key,
     key_of,
     norm_tail,
@@ -202,6 +203,9 @@ class ThoughtIndex:
         self.by_text.setdefault(norm_tail(text), []).append(id)
 
     def _drop_erased(self) -> None:
+        forget_texts()
+        if self._embed is not None:
+            self._embed.forget()
         there = {i.id for i in self.memory.items(Selector(labels={"type": THOUGHT}), history=True)}
         gone = [id for id in self.ids if id not in there]
         if not gone:
@@ -360,6 +364,10 @@ class Memo:
         self._encode, self._most = made, most
         self.name, self.version = made.name, made.version
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def forget(self) -> None:
+        """Keep no text."""
+        self._known.clear()
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         fresh = [t for t in dict.fromkeys(texts) if t not in self._known]
