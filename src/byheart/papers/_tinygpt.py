@@ -6,6 +6,7 @@ Shape suffixes: B batch, T time, V vocabulary, H heads, D head width.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -17,6 +18,9 @@ from byheart.core.errors import UsageError
 __all__ = ["Characters", "TinyGPT", "fit", "generate"]
 
 Cache = list[tuple[torch.Tensor, torch.Tensor]]
+
+_SEEDING = threading.Lock()
+"""torch has one generator for all threads: two models made at once would draw from each other's seed."""
 
 
 class Characters:
@@ -119,7 +123,7 @@ class TinyGPT(nn.Module):
             raise UsageError(f"heads must divide width, got heads={heads}, width={width}")
         super().__init__()
         self.context = context
-        with torch.random.fork_rng(devices=[]):
+        with _SEEDING, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.tokens, self.positions = nn.Embedding(vocab, width), nn.Embedding(context, width)
             self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
