@@ -46,6 +46,11 @@ PAPERS: dict[str, Paper] = {
         "models come to recite logic puzzles and fail on slightly changed twins, and still reason "
         "better about new ones",
     ),
+    "random-calculation": Paper(
+        "byheart.papers.random_calculation",
+        "benchmarks that were read can be restored from their beginnings; on problems that nobody can "
+        "have read only right rewards help",
+    ),
     "think-in-memory": Paper(
         "byheart.papers.think_in_memory",
         "keeping conclusions instead of dialogue makes a memory consistent and small, and a hash "

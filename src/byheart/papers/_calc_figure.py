@@ -1,0 +1,71 @@
+"""The figure of random-calculation: restored ends by readings, and reward along GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from byheart.audits._calc.probes import RATIOS
+from byheart.core.errors import OutputError
+
+if TYPE_CHECKING:
+    from byheart.papers._calc_probe import Probed
+    from byheart.papers._calc_rl import Curve
+
+__all__ = ["draw"]
+
+_COLOURS = {"correct": "#24445c", "random": "#b5541c", "inverted": "#999999"}
+
+
+def draw(probed: Sequence[Probed], curves: Sequence[Mapping[str, Curve]], folder: Path) -> Path:
+    """Means over seeds with the range of the seeds; returns the file's path.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.8, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    left, right = figure.subplots(1, 2)
+    repeats = list(probed[0].rows)
+    at = np.arange(len(repeats))
+    for ratio, colour in zip(RATIOS, ("#24445c", "#6b8fa8", "#b5541c"), strict=True):
+        for what, style in (("exact_match", "-"), ("rouge_l", ":")):
+            values = np.asarray([[p.mean(n, ratio, what) for n in repeats] for p in probed])
+            label = f"{'EM' if style == '-' else 'ROUGE-L'}, {ratio:.0%} shown"
+            left.plot(
+                at, values.mean(0), style, color=colour, lw=1.6, marker="o", ms=3, label=label
+            )
+    left.set_xticks(at, [str(n) for n in repeats])
+    left.set_xlabel("times read")
+    left.set_ylim(0, 1.03)
+    left.set_title("restored ends of questions", loc="left", fontsize=10)
+    left.legend(frameon=False, fontsize=7, loc="lower right")
+    for kind in curves[0]:
+        values = np.asarray([c[kind].reward for c in curves])
+        steps, colour = curves[0][kind].steps, _COLOURS.get(kind, "#6b8fa8")
+        right.plot(
+            steps, values.mean(0), color=colour, lw=1.6, marker="o", ms=3, label=f"{kind} rewards"
+        )
+        if len(values) > 1:
+            right.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    right.set_xlabel("GRPO step")
+    right.set_ylim(bottom=0)
+    right.set_title("reward (eq. 2) on unseen problems, greedy", loc="left", fontsize=10)
+    right.legend(frameon=False, fontsize=8, loc="lower left")
+    for axes in (left, right):
+        axes.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    path = folder / "random-calculation.svg"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

@@ -1,0 +1,160 @@
+"""The case of random-calculation, made tiny: it runs whole, judges, draws, and can say no."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from byheart.audits.random_calculation import evaluate, exact_number, invented  # noqa: E402
+from byheart.core.errors import UsageError  # noqa: E402
+from byheart.papers import _calc_rl as rl  # noqa: E402
+from byheart.papers import random_calculation as paper  # noqa: E402
+from byheart.papers._calc_probe import REPEATS, probe  # noqa: E402
+
+
+def test_a_tiny_run_ends_in_a_verdict_with_figure_and_result(tmp_path):
+    told = []
+    result = paper.run(
+        seeds=2, scale=0.01, out=tmp_path, progress=lambda what, share: told.append(share)
+    )
+    # two steps of four sums: nothing is learned, so the claim must not hold
+    assert result.verdict != "reproduced"
+    assert not next(c for c in result.checks if c.name.startswith("right rewards")).passed
+    assert (tmp_path / "random-calculation.svg").read_text().startswith("<?xml")
+    assert json.loads((tmp_path / "result.json").read_text())["verdict"] == result.verdict
+    assert told == sorted(told)
+    assert [f.name.partition("/")[2] for f in result.findings] == [
+        "completion", "reward-correct", "reward-random", "reward-inverted",
+    ]  # fmt: skip
+    again = paper.run(seeds=2, scale=0.01)
+    assert [c.measured for c in again.checks] == [c.measured for c in result.checks]
+
+
+def seed_of(base, rewards):
+    trained = {
+        k: rl.Trained(rl.Curve([0, 9], [base, v], [0.0, v]), [v] * 10) for k, v in rewards.items()
+    }
+    return paper._Seed(None, [base] * 10, 0.3, trained, [])  # type: ignore[arg-type]
+
+
+def test_the_checks_of_the_rewards_can_say_yes_and_no():
+    def passed(**rewards):
+        return [c.passed for c in paper._reward_checks([seed_of(0.5, rewards)])]
+
+    assert passed(correct=0.55, random=0.5, inverted=0.05) == [True, True, True]
+    assert passed(correct=0.49, random=0.4, inverted=0.2) == [False, True, False]
+    assert passed(correct=0.55, random=0.53, inverted=0.0) == [True, False, True]  # the coin helps
+    assert passed(correct=0.52, random=0.5, inverted=0.0) == [True, False, True]  # too near
+
+
+def test_the_generators_check_can_say_no():
+    assert paper._generator_check(paper._shares(500)).passed
+    off = {0: (0.43, 0.0), 5: (0.02, 0.35), 10: (0.0, 0.6), 20: (0.0, 0.47)}
+    assert not paper._generator_check(off).passed
+
+
+def test_sums_share_nothing_and_have_right_answers():
+    sums = rl.draw_sums(1, 300, 400, 200)
+    parts = [set(p) for p in (sums.taught, sums.train, sums.validation)]
+    assert [len(p) for p in parts] == [300, 400, 200]
+    assert len(set.union(*parts)) == 900
+    for question, answer in sums.train[:50]:
+        assert exact_number(answer) == evaluate(question.rstrip("="))
+        assert len(answer) < rl.MAX_NEW
+    assert rl.draw_sums(1, 300, 400, 200) == sums != rl.draw_sums(2, 300, 400, 200)
+
+
+def test_sequences_mask_the_answers_and_their_ends():
+    ids, mask = rl._sequences(
+        [("1+2=", "3"), ("1*9-2=", "7")], [[5], [6, 7], [5] * rl.MAX_NEW, []], 2
+    )
+    starts, ends = (4, 4, 6, 6), (2, 3, rl.MAX_NEW, 1)  # the end token counts unless it was cut off
+    for row, (start, n) in enumerate(zip(starts, ends, strict=True)):
+        assert mask[row].nonzero().flatten().tolist() == list(range(start - 1, start - 1 + n))
+    assert ids[3, 6] == 1
+    assert ids[2].count_nonzero() == 6 + rl.MAX_NEW
+
+
+def small():
+    sums = rl.draw_sums(0, 400, 200, 40)
+    return sums, rl.pretrain(sums, seed=0, epochs=3, layers=1, width=32, device="cpu")
+
+
+def test_grpo_leaves_the_base_alone_and_repeats():
+    sums, base = small()
+    before = [p.clone() for p in base.parameters()]
+    one, two = (
+        rl.grpo(
+            base, sums, rl.reward_of("correct", 0), seed=1, steps=2, group=4, prompts=4, lr=1e-3
+        )
+        for _ in "ab"
+    )
+    assert one.curve == two.curve
+    assert one.curve.steps == [0, 2]
+    assert all(torch.equal(a, b) for a, b in zip(before, base.parameters(), strict=True))
+
+
+def test_equal_rewards_change_nothing():
+    sums, base = small()
+    scores = rl.grpo(
+        base,
+        sums,
+        lambda completions, **kw: [1.0] * len(completions),
+        seed=1,
+        steps=3,
+        group=4,
+        prompts=4,
+        lr=1e-2,
+    )
+    assert scores.curve.reward[0] == scores.curve.reward[-1]
+    assert scores.scores == rl.mark(base, sums.validation)[0]
+
+
+def test_a_reward_for_one_sign_is_learned(monkeypatch):
+    """GRPO does what it is for: a reward for answers that begin with a minus brings them about."""
+    sums, base = small()
+    minus = lambda completions, **kw: [float(c.startswith("-")) for c in completions]  # noqa: E731
+    seen = []
+    real = rl.group_advantages
+    monkeypatch.setattr(rl, "group_advantages", lambda r: seen.append(float(r.mean())) or real(r))
+    rl.grpo(base, sums, minus, seed=1, steps=25, group=8, prompts=8, lr=3e-3)
+    assert np.mean(seen[-3:]) > np.mean(seen[:3]) + 0.3
+
+
+def test_questions_that_were_read_often_are_restored():
+    probed = probe(seed=0, items=2, filler=6, epochs=4, device="cpu")
+    assert list(probed.rows) == list(REPEATS)
+    assert probed.mean(50, 0.6, "exact_match") == 1.0
+    assert probed.mean(0, 0.6, "exact_match") == 0.0
+    assert len(probed.per_item(50)) == 2
+    first = probed.rows[0][0]
+    assert (first.shown + " " + first.target) == invented(0, 0)[0]
+
+
+@pytest.mark.parametrize("bad", [{"seeds": 0}, {"scale": 0}, {"scale": 2}])
+def test_nonsense_is_refused(bad):
+    with pytest.raises(UsageError):
+        paper.run(**bad)
+
+
+def test_the_large_case_is_the_same_with_other_sizes():
+    size = paper._Size(layers=4, width=256, steps=400, prompts=128)
+    assert paper._scaled(size, 0.01) == replace(paper._scaled(size, 0.01), layers=4, width=256)
+
+
+def test_models_made_side_by_side_are_those_of_their_seeds():
+    """torch has one generator for all threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from byheart.papers._tinygpt import TinyGPT
+
+    def make(seed):
+        model = TinyGPT(50, layers=3, width=64, heads=2, context=16, seed=seed)
+        return [float(p.double().sum()) for p in model.parameters()]
+
+    alone = [make(seed) for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(make, range(24))) == alone
