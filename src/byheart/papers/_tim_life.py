@@ -149,6 +149,7 @@ def _arm(name: str, told: list[Told], encode: Any, path: Path) -> Arm:
             memory.write(
                 {"content": t.text, "valid_from": _when(t.day), "labels": vars(t)} for t in told
             )
+            memory.embed()  # else in the background, and the first answers would go by words alone
             _ask(arm, told, lambda q, at: memory.recall(q, K, as_of=at), _label)
             arm.size.append(len(told))
         return arm
