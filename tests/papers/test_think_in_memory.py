@@ -17,7 +17,6 @@ from byheart.papers._tim_hash import COSINES, collision, measure, planted
 from byheart.papers._tim_life import ARMS, PEOPLE, QUESTIONS, live, lives, truth
 from byheart.papers._tim_stories import NAMES, Answers, _number, ask_stories, stories
 
-
 NAMED = {n.lower() for n in (*PEOPLE, *NAMES)}
 
 
