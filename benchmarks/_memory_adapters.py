@@ -91,7 +91,7 @@ class Byheart(Peer):
 
     def open(self) -> None:
         from byheart.core.item import Item
-        from byheart.stores._sqlite_vectors import Embedder
+        from byheart.stores._embedder import Embedder
         from byheart.stores.sqlite import SqliteStore
 
         self.item = Item

@@ -23,7 +23,7 @@ def tables(texts: list[str]) -> tuple[object, np.ndarray]:
     """Tokenizer and `[V, 384]` weighted table, word frequencies taken from these texts."""
     import torch
 
-    from byheart.notes.search_encoder import MiniLM
+    from byheart.core.minilm import MiniLM
 
     tokenizer, model = MiniLM()._load()
     with torch.no_grad():
@@ -62,7 +62,7 @@ def model_vectors(texts: list[str], path: Path, part: int = 512) -> np.ndarray:
     """`[N, 384]` float32 unit vectors of N texts by the whole model, kept in a file."""
     if path.exists():
         return np.load(path, mmap_mode="r")
-    from byheart.notes.search_encoder import MiniLM
+    from byheart.core.minilm import MiniLM
 
     encode = MiniLM()
     vectors = [encode(texts[b : b + part]) for b in range(0, len(texts), part)]

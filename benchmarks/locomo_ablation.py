@@ -17,13 +17,13 @@ from unittest.mock import patch
 
 import numpy as np
 
+from byheart.core.minilm import MiniLM
 from byheart.core.stats import bootstrap, paired_bootstrap
 from byheart.notes import search_text
 from byheart.notes._locomo_data import Conversation, read
 from byheart.notes._locomo_methods import as_notes
 from byheart.notes.locomo import CUTS
 from byheart.notes.search import Note, NoteSearch, Scores, Weights
-from byheart.notes.search_encoder import MiniLM
 
 DEFAULT = Weights()
 Change = Callable[[Note], Note]

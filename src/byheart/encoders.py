@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from byheart.core.errors import DataError, MissingExtra, UnknownName, UsageError
-from byheart.stores._sqlite_vectors import Embedder
+from byheart.stores._embedder import Embedder
 
 __all__ = ["FORMS", "make_embedder"]
 
@@ -44,7 +44,7 @@ def make_embedder(encoder: str | Callable[[list[str]], Any] | None) -> Embedder 
         return Embedder(encoder, name, str(getattr(encoder, "version", "") or ""))
     kind, _, name = encoder.partition(":")
     if encoder == "minilm":
-        from byheart.notes.search_encoder import MiniLM
+        from byheart.core.minilm import MiniLM
 
         model = MiniLM()
         return Embedder(model, model.name)

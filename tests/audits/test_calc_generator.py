@@ -12,6 +12,7 @@ import sys
 from fractions import Fraction
 
 import pytest
+import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -188,7 +189,6 @@ def test_no_eval_nor_exec_in_the_sources():
 @given(st.fractions().filter(bool))
 @settings(max_examples=300, deadline=None)
 def test_fifteen_digits_as_sympy_writes_them(value):
-    sympy = pytest.importorskip("sympy")
     shown = decimal(value)
     assert abs(Fraction(shown) - value) <= abs(value) * Fraction(1, 2 * 10**14)
     # sympy rounds a binary number, so the last digit may differ; length and form may not

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from byheart.audits.random_calculation import (
 )
 from byheart.core.errors import UsageError
 
-torch = pytest.importorskip("torch")
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import inspect_ai
 import pytest
 
 from byheart.audits import make
@@ -399,7 +400,6 @@ def test_finished_games_are_taken_up(tmp_path):
 
 
 def test_the_task_of_inspect_ai_gives_the_same_rows(tmp_path):
-    inspect_ai = pytest.importorskip("inspect_ai", reason="needs byheart[audit]")
     from byheart.core.provider import as_inspect_model
 
     task = wilt_task("lite", limit=3, recite=False)

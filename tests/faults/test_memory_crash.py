@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from crash_workers import acknowledged, kill_at_random, start
 
 from byheart.core.errors import OutputError, StoreBusy
 from byheart.core.item import Item
@@ -22,54 +20,16 @@ from byheart.core.memory import Selector
 from byheart.stores import _sqlite_erase
 from byheart.stores.sqlite import SqliteStore
 
-WORKER = Path(__file__).with_name("memory_worker.py")
-
-
-def start(*words):
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def acknowledged(text):
-    """Ids of whole lines; the last may have been cut by the kill."""
-    return [line[4:] for line in text.split("\n")[:-1] if line.startswith("new ")]
-
-
-def kill_at_random(path, rounds, seed):
-    rng, known = random.Random(seed), set()
-    for _ in range(rounds):
-        worker = start(path, "a/ana", 100_000, rng.choice(["plain", "mixed"]))
-        first = worker.stdout.readline()  # it is at work
-        time.sleep(rng.uniform(0, 0.15))
-        worker.send_signal(signal.SIGKILL)
-        rest, err = worker.communicate()
-        assert "Error" not in err, err
-        known |= set(acknowledged(first + rest))
-        with SqliteStore(path, "a/ana") as store:
-            there = {i.id for i in store.items(history=True)}
-            assert known <= there
-            assert store.check() == []
-            assert store.recall("note of things", 5)
-    with SqliteStore(path, "a/ana") as store:
-        store.rebuild()
-        assert store.check() == []
-        assert known <= {i.id for i in store.items(history=True)}
-    return known
-
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
-    assert len(kill_at_random(tmp_path / "m.db", 20, seed=1)) > 40
+    assert len(kill_at_random(SqliteStore, tmp_path / "m.db", 20, seed=1)) > 40
 
 
 @pytest.mark.slow
 def test_kill_9_at_two_hundred_points(tmp_path):
     known = 0
     for seed in range(10):  # new files, so that checking stays short
-        known += len(kill_at_random(tmp_path / f"{seed}.db", 20, seed))
+        known += len(kill_at_random(SqliteStore, tmp_path / f"{seed}.db", 20, seed))
     assert known > 400
 
 

@@ -4,59 +4,19 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from crash_workers import acknowledged, kill_at_random, start
 
 from byheart.core.errors import StoreError
 from byheart.core.item import Item
 from byheart.stores import PostgresStore
 
-WORKER = Path(__file__).with_name("memory_worker.py")
-
-
-def start(*words):
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def acknowledged(text):
-    """Ids of whole lines; the last may have been cut by the kill."""
-    return [line[4:] for line in text.split("\n")[:-1] if line.startswith("new ")]
-
-
-def kill_at_random(place, rounds, seed):
-    rng, known = random.Random(seed), set()
-    for _ in range(rounds):
-        worker = start(place, "a/ana", 100_000, rng.choice(["plain", "mixed"]))
-        first = worker.stdout.readline()  # it is at work
-        time.sleep(rng.uniform(0, 0.15))
-        worker.send_signal(signal.SIGKILL)
-        rest, err = worker.communicate()
-        assert "Error" not in err, err
-        known |= set(acknowledged(first + rest))
-        with PostgresStore(place, "a/ana", create=False) as store:
-            assert known <= {i.id for i in store.items(history=True)}
-            assert store.check() == []
-            assert store.recall("note of things", 5)
-    with PostgresStore(place, "a/ana", create=False) as store:
-        store.rebuild()
-        assert store.check() == []
-        assert known <= {i.id for i in store.items(history=True)}
-    return known
-
 
 def test_kill_9_of_a_client_loses_nothing_that_was_acknowledged(postgres):
-    assert len(kill_at_random(postgres.place(), 5, seed=1)) >= 10
+    assert len(kill_at_random(PostgresStore, postgres.place(), 5, seed=1)) >= 10
 
 
 @pytest.mark.slow
@@ -64,7 +24,7 @@ def test_kill_9_of_a_client_loses_nothing_that_was_acknowledged(postgres):
 def test_kill_9_of_a_client_at_a_hundred_points(postgres):
     known = 0
     for seed in range(5):
-        known += len(kill_at_random(postgres.place(), 20, seed))
+        known += len(kill_at_random(PostgresStore, postgres.place(), 20, seed))
     assert known > 200
 
 

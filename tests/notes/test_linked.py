@@ -7,6 +7,7 @@ import json
 import sqlite3
 import xml.etree.ElementTree as ET
 
+import networkx  # comes with yake and with torch
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -730,7 +731,6 @@ def test_the_graph_in_three_formats(place):
 
 
 def test_networkx_reads_the_graphml(place, tmp_path):
-    networkx = pytest.importorskip("networkx", reason="networkx comes with yake and torch")
     with LinkedNotes(place, toy, linker=lambda n, near: Decision((0,))) as notes:
         a, b = notes.write("tea is hot"), notes.write("tea is good")
         graph = networkx.parse_graphml(notes.graph())

@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from byheart.audits.random_calculation import evaluate, exact_number, invented  # noqa: E402
-from byheart.core.errors import UsageError  # noqa: E402
-from byheart.papers import _calc_rl as rl  # noqa: E402
-from byheart.papers import random_calculation as paper  # noqa: E402
-from byheart.papers._calc_probe import REPEATS, probe  # noqa: E402
+from byheart.audits.random_calculation import evaluate, exact_number, invented
+from byheart.core.errors import UsageError
+from byheart.papers import _calc_rl as rl
+from byheart.papers import random_calculation as paper
+from byheart.papers._calc_probe import REPEATS, probe
 
 
 def test_a_tiny_run_ends_in_a_verdict_with_figure_and_result(tmp_path):

@@ -126,7 +126,7 @@ def test_answers_without_a_number_do_not_agree():
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, tmp_path):
     class Encoder:
         name = "letters"
 
@@ -136,14 +136,13 @@ def small(monkeypatch):
         def __call__(self, texts):
             return letters(texts)
 
-    monkeypatch.setattr("byheart.notes.search_encoder.MiniLM", Encoder)
+    monkeypatch.setattr("byheart.core.minilm.MiniLM", Encoder)
     monkeypatch.setattr(think_in_memory, "N", 600)
     monkeypatch.setattr(think_in_memory, "SIZES", (140, 600))
-    monkeypatch.setattr(think_in_memory, "PLACES", ("nowhere",))
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_case_runs_small(small, tmp_path):
-    pytest.importorskip("matplotlib")
     seen = []
     result = think_in_memory.run(
         seeds=1, out=tmp_path, model=CallableModel(adder, "adder"), people=2, n_stories=3,

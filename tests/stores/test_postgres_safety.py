@@ -12,8 +12,8 @@ from postgres_helpers import SECRET, hashed
 from byheart import Item, StoreError, UsageError
 from byheart.core.errors import CorruptStore, StoreBusy
 from byheart.stores import PostgresStore, _postgres_erase
+from byheart.stores._embedder import Embedder
 from byheart.stores._postgres_schema import LOCK
-from byheart.stores._sqlite_vectors import Embedder
 
 # ---------------------------------------------------------------- waiting and being cut off
 

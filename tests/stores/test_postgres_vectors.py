@@ -9,7 +9,7 @@ from postgres_helpers import hashed
 from byheart import Item, StoreError
 from byheart.core.errors import ModelError
 from byheart.stores import PostgresStore, _postgres_vectors
-from byheart.stores._sqlite_vectors import Embedder
+from byheart.stores._embedder import Embedder
 
 # ---------------------------------------------------------------- vectors
 

@@ -9,8 +9,8 @@ import pytest
 
 from byheart.core.item import Item
 from byheart.stores import _sqlite_vectors
+from byheart.stores._embedder import Embedder
 from byheart.stores._sqlite_graph import Graph
-from byheart.stores._sqlite_vectors import Embedder
 from byheart.stores.sqlite import SqliteStore
 
 

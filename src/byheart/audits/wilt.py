@@ -463,7 +463,7 @@ _MINILM: list[Embedder] = []
 
 def _minilm() -> Embedder:
     if not _MINILM:
-        from byheart.notes.search_encoder import MiniLM
+        from byheart.core.minilm import MiniLM
 
         _MINILM.append(MiniLM())
     return _MINILM[0]

@@ -36,9 +36,9 @@ def locomo(
     from rich.markup import escape
 
     from byheart.cli._console import bar, console
+    from byheart.core.minilm import MiniLM
     from byheart.core.model import load
     from byheart.notes.locomo import bench
-    from byheart.notes.search_encoder import MiniLM
 
     encode = None if no_encoder else MiniLM(device or "cpu")
     answers = None if model is None else load(model, device=device)

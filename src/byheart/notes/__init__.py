@@ -1,9 +1,9 @@
 """Memory in text: finding notes again."""
 
+from byheart.core.minilm import MiniLM
 from byheart.notes.linked import LinkedNote, LinkedNotes, LinkReceipt
 from byheart.notes.ranker import NoteRanker
 from byheart.notes.search import Match, Note, NoteSearch, Weights
-from byheart.notes.search_encoder import MiniLM
 from byheart.notes.thoughts import Thought, ThoughtMemory, cross_polytope_hash
 from byheart.notes.time_expressions import TimeSpan, find_times, parse_moment
 

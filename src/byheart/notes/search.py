@@ -160,7 +160,7 @@ class NoteSearch:
 
     Args:
         notes: Notes to begin with.
-        encode: Texts to unit vectors, such as `byheart.notes.search_encoder.MiniLM()`; without it
+        encode: Texts to unit vectors, such as `byheart.core.minilm.MiniLM()`; without it
             words, neighbours, speakers and times remain.
         weights: How much each part counts.
         stem: Word to stem; Snowball's English stemmer if left out.

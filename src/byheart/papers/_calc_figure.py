@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from byheart.audits._calc.probes import RATIOS
-from byheart.core.errors import OutputError
+from byheart.papers._common import save_figure
 
 if TYPE_CHECKING:
     from byheart.papers._calc_probe import Probed
@@ -60,12 +60,4 @@ def draw(probed: Sequence[Probed], curves: Sequence[Mapping[str, Curve]], folder
     right.legend(frameon=False, fontsize=8, loc="lower left")
     for axes in (left, right):
         axes.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    path = folder / "random-calculation.svg"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, folder / "random-calculation.svg")

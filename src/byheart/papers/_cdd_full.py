@@ -13,7 +13,7 @@ from byheart.core.drive import drive
 from byheart.core.model import load
 from byheart.core.stats import auc
 from byheart.data.contamination import invent
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 __all__ = ["run_full"]
 
@@ -109,10 +109,8 @@ def _figure(
         axes.axhline(0.5, color="#bbbbbb", lw=0.8, zorder=0)
         axes.set_xticks(at, [str(e) for e in _GRID])
         axes.set(ylim=(-0.03, 1.05), xlabel="epochs on the leak", title=method)
-        axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)
 
 
 def _tune(model: Any, texts: list[str], method: str, epochs: int, seed: int) -> None:

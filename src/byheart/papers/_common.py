@@ -18,7 +18,17 @@ from byheart.core.finding import Finding
 if TYPE_CHECKING:
     from byheart.papers._tinygpt import Characters, TinyGPT, fit, generate
 
-__all__ = ["Characters", "Check", "Result", "TinyGPT", "fit", "generate", "verdict_of"]
+__all__ = [
+    "Characters",
+    "Check",
+    "Result",
+    "TinyGPT",
+    "find_locomo",
+    "fit",
+    "generate",
+    "save_figure",
+    "verdict_of",
+]
 
 _LAZY = ("Characters", "TinyGPT", "fit", "generate")
 
@@ -114,3 +124,27 @@ class Result:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
         return path
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure of matplotlib without the frame's upper and right lines; its folder is made.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def find_locomo(data: Path | str | None) -> Path | None:
+    """The folder of LoCoMo's conversations: the one that is named, else ``data/locomo`` if it is there."""
+    if data is not None:
+        return Path(data)
+    here = Path("data/locomo")
+    return here if here.is_dir() else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from byheart.core.errors import OutputError
+from byheart.papers._common import save_figure
 
 if TYPE_CHECKING:
     from byheart.papers.knights_and_knaves import _Run
@@ -46,14 +46,6 @@ def draw(done: Sequence[dict[str, _Run]], folder: Path) -> Path:
         axes.set_xlabel("epoch")
         axes.set_ylim(0, 1.03)
         axes.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     left.annotate("chance", (left.get_xlim()[1], 1 / 8), fontsize=7, color="#888888", ha="right", va="bottom")  # fmt: skip
     right.legend(frameon=False, fontsize=8, loc="upper left")
-    path = folder / "knights-and-knaves.svg"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, folder / "knights-and-knaves.svg")

@@ -33,13 +33,12 @@ from byheart.papers._amem_tables import (
     measure,
 )
 from byheart.papers._amem_talk import talk
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, find_locomo, save_figure, verdict_of
 
 __all__ = ["CLAIM", "SOURCE", "run", "with_model"]
 
 CLAIM = PAPERS["a-mem"].claim
 SOURCE = "Xu et al., NeurIPS 2025, arXiv 2502.12110, Tables 1, 3 and 4"
-PLACES = ("data/locomo", "shared/data/locomo", "../shared/data/locomo")
 SIZES, LARGE = (1_000, 10_000, 100_000), 1_000_000
 GRAPH_UP_TO = 10_000
 """Larger graphs take minutes to build on a core; benchmarks/linked_notes.py builds them."""
@@ -66,7 +65,7 @@ def run(
         out: Folder for the figure and result.json.
         progress: As for `byheart.reproduce`.
         device: Of the encoder and the model.
-        data: LoCoMo's folder; looked for in data/locomo, shared/data/locomo and beside, if left out.
+        data: LoCoMo's folder; ``data/locomo``, if left out and there.
         encode: Texts to unit vectors; all-MiniLM-L6-v2, as the paper, if left out.
         sizes: Numbers of vectors of table D.
     """
@@ -75,7 +74,7 @@ def run(
         raise UsageError(f"seeds and sizes must not be empty, got {seeds} and {sizes}")
     tell = progress or (lambda what, share: None)
     if encode is None:
-        from byheart.notes.search_encoder import MiniLM
+        from byheart.core.minilm import MiniLM
 
         encode = MiniLM(device or "cpu")
     notes: list[str] = []
@@ -107,12 +106,10 @@ def run(
 
 
 def _talks(data: Path | str | None, seeds: int, notes: list[str]) -> list[Conversation]:
-    place = next(
-        (p for p in PLACES if data is None and (Path(p) / "baselines.json").is_file()), data
-    )
+    place = find_locomo(data)
     if place is None:
         notes.append(
-            f"LoCoMo is not here ({', '.join(PLACES)}): A and B are of {seeds} made-up conversations "
+            f"LoCoMo is not in data/locomo and not named: A and B are of {seeds} made-up conversations "
             "whose two-turn evidence shares a rare name, which favours links by rare words"
         )
         return [talk(s) for s in range(seeds)]
@@ -260,7 +257,4 @@ def _figure(table: Table, scales: list[Scale], path: Path) -> Path:
     )
     right.set(xlabel="vectors of 384 numbers", ylabel="microseconds a query", title="scaling")
     right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)

@@ -25,12 +25,12 @@ from byheart.audits._sort.material import from_books
 from byheart.audits._sort.pairs import Pair, bins_of
 from byheart.audits.book_sort import BookSort, table
 from byheart.core.audit import Row
-from byheart.core.errors import DataError, OutputError, UsageError, need
+from byheart.core.errors import DataError, UsageError, need
 from byheart.core.finding import Estimate, Evidence, Finding
 from byheart.core.run import measure
 from byheart.core.stats import contrast, wilson
 from byheart.papers._austen import PLACE, austen_books
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 if TYPE_CHECKING:
     from byheart.papers._sort_net import Measured
@@ -354,15 +354,7 @@ def _figure(nets: Sequence[Measured], rows: Sequence[Row], out: Path) -> Path:
     for axes in (left, right):
         axes.axhline(0.5, color="#bbbbbb", lw=0.8, zorder=0)
         axes.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    path = out / "book-sort.svg"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, out / "book-sort.svg")
 
 
 def _bars(axes: Any, rows: Sequence[Row]) -> None:

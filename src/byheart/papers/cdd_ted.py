@@ -25,7 +25,7 @@ from byheart.core.finding import Finding
 from byheart.core.stats import auc, auc_interval, auc_test, bootstrap
 from byheart.data.contamination import REPEATS
 from byheart.papers import PAPERS
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 if TYPE_CHECKING:
     from byheart.papers._tinygpt import TinyGPT
@@ -453,10 +453,7 @@ def _figure(runs: Sequence[Sequence[_Point]], path: Path) -> Path:
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_detectors(left, runs)
     _draw_scores(right, runs)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
-    return path
+    return save_figure(figure, path)
 
 
 def _draw_detectors(axes: Any, runs: Sequence[Sequence[_Point]]) -> None:

@@ -23,10 +23,10 @@ import numpy as np
 
 from byheart.audits._economic.inference import recall_test
 from byheart.audits._economic.metrics import best_constant
-from byheart.core.errors import OutputError, UsageError, need
+from byheart.core.errors import UsageError, need
 from byheart.core.finding import Evidence, Finding
 from byheart.data.series import Series, load, month_index
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 __all__ = ["CLAIM", "SOURCE", "run"]
 
@@ -471,12 +471,4 @@ def _figure(series: dict[str, Series], done: list[_Seed], out: Path) -> Path:
     right.set_title("Exact to the last digit", loc="left", fontsize=10)
     for ax in (left, right):
         ax.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-    path = out / "economic-recall.png"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, out / "economic-recall.png")

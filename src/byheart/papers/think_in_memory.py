@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from byheart.core.errors import OutputError, UsageError, need
+from byheart.core.errors import UsageError, need
 from byheart.core.finding import Evidence, Finding
 from byheart.core.stats import contrast
 from byheart.notes._thought_index import Memo
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, find_locomo, save_figure, verdict_of
 from byheart.papers._tim_hash import COSINES, Cost, Hash, collision, measure, on_locomo
 from byheart.papers._tim_life import ARMS, Arm, live
 from byheart.papers._tim_stories import Answers, ask_stories, stories
@@ -41,7 +41,6 @@ N = 10_000
 """Thoughts that the hash is measured on."""
 
 SIZES = (PAPER_N, 1_000, 10_000, 100_000)
-PLACES = ("data/locomo", "shared/data/locomo", "../shared/data/locomo")
 
 Progress = Callable[[str, float], None]
 
@@ -66,7 +65,7 @@ def run(
         out: Folder for figure and ``result.json``; None writes none.
         progress: Called with what is being done and the share that is finished.
         device: Of the encoder and the model.
-        data: LoCoMo's folder; None looks in ``data/locomo`` and ``shared/data/locomo``. Without it
+        data: LoCoMo's folder; None looks in ``data/locomo``. Without it
             A is run on planted neighbours alone.
         model: For C; what `byheart.load` takes. None is SmolLM2-135M-Instruct out of its package.
         people: Lives in B.
@@ -81,7 +80,7 @@ def run(
             "seeds must be at least 1, people 1 to 20, n_stories 0 to 30, got "
             f"{seeds}, {people}, {n_stories}"
         )
-    from byheart.notes.search_encoder import MiniLM
+    from byheart.core.minilm import MiniLM
 
     if out is not None:
         need("matplotlib", "plot")
@@ -132,15 +131,9 @@ def run(
 def _locomo(
     data: Path | str | None, encode: Any, seeds: int, notes: list[str]
 ) -> dict[str, tuple[float, float]] | None:
-    found = (
-        Path(data)
-        if data is not None
-        else next((Path(p) for p in PLACES if Path(p).is_dir()), None)
-    )
+    found = find_locomo(data)
     if found is None:
-        notes.append(
-            f"LoCoMo was not found in {' or '.join(PLACES[:2])}: A is on planted neighbours"
-        )
+        notes.append("LoCoMo is not in data/locomo and not named: A is on planted neighbours")
         return None
     return on_locomo(found, encode, max(5, seeds))
 
@@ -402,12 +395,4 @@ def _figure(
     right.set_title("Lives and stories", loc="left", fontsize=10)
     for ax in (left, middle, right):
         ax.tick_params(labelsize=8)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-    path = out / "think-in-memory.png"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, out / "think-in-memory.png")

@@ -26,11 +26,11 @@ from byheart.audits._wilt.players import Played, Player, collect
 from byheart.audits._wilt.rules import RULES_FULL, Rule
 from byheart.audits._wilt.space import HypothesisSpace
 from byheart.audits.wilt import Wilt
-from byheart.core.errors import OutputError, UsageError, need
+from byheart.core.errors import UsageError, need
 from byheart.core.finding import Evidence, Finding
 from byheart.core.run import measure
 from byheart.core.stats import contrast
-from byheart.papers._common import Check, Result, verdict_of
+from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 __all__ = ["CLAIM", "SOURCE", "run"]
 
@@ -358,13 +358,5 @@ def _figure(done: list[_Seed], out: Path) -> Path:
     right.set_yticks(range(len(INFERRERS)), list(INFERRERS.values()), fontsize=8)
     right.set_xlabel("tests made by")
     right.set_title("Rules found, tests swapped", loc="left", fontsize=10)
-    for side in ("top", "right"):
-        left.spines[side].set_visible(False)
     left.tick_params(labelsize=8)
-    path = out / "wilt.png"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return save_figure(figure, out / "wilt.png")

@@ -10,6 +10,7 @@ neither scores nor the time a query takes depend on another scope's items.
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -99,7 +100,7 @@ class Scored:
         return np.where(self.rows[place] == rows, self.scores[place], 0.0)
 
 
-class WordScores:
+class WordScores(ABC):
     """Scores of a handle's scopes; keeps the lengths of items in memory.
 
     A database derives from it and says how the index is kept and read.
@@ -117,33 +118,33 @@ class WordScores:
 
     # ---------------------------------------------------------------- what a database does its way
 
+    @abstractmethod
     def clear(self, conn: Conn) -> None:
         """Empty the index, to be filled anew by the rules of this version."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self, conn: Conn) -> None:
         """After an erasure: leave no trace of a word that only an erased item had."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _put(self, conn: Conn, scope: int, made: Sequence[tuple[int, str]]) -> None:
         """Rows and their words as `words_of` gives them, into the index."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _take(self, conn: Conn, row: int, text: str) -> None:
         """A row out of the index."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _lengths(
         self, conn: Conn, scopes: tuple[int, ...], after: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows behind `after` in ascending order, and their lengths."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _postings(
         self, conn: Conn, scopes: tuple[int, ...], terms: Sequence[str]
     ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
         """Of each word the rows that have it, in ascending order, and how often."""
-        raise NotImplementedError
 
     # ---------------------------------------------------------------- the same for all
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from byheart.core.memory import Problem
+from byheart.stores._embedder import best
 from byheart.stores._postgres_conn import Half, Vector
 from byheart.stores._postgres_schema import LOCK
-from byheart.stores._sqlite_vectors import best
 
 if TYPE_CHECKING:
     from byheart.stores._postgres_conn import PgConnection

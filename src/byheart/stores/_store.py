@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
 from byheart.core.item import Item, Scope, canonical, new_id
 from byheart.core.memory import Problem, Receipt, Selector
-from byheart.stores import _check, _erase, _sqlite_recall
+from byheart.stores import _check, _erase, _recall
 from byheart.stores._candidates import Days, Kept
 from byheart.stores._cubes import CubeMethods
+from byheart.stores._embedder import Embedder, register
 from byheart.stores._life import LifeMethods
 from byheart.stores._log import Draft, append, body_of, data_of, undone
 from byheart.stores._read import ReadMethods
 from byheart.stores._schema import FOREVER, from_micros
-from byheart.stores._sqlite_vectors import Embedder, register
 
 if TYPE_CHECKING:
     from byheart.stores._writer import Conn, Connections
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 
-class Store(ReadMethods, LifeMethods, CubeMethods):
+class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
     """A memory over SQL tables whose append-only log is the truth.
 
     `SqliteStore` and `PostgresStore` say how to connect, how words and vectors are indexed, and
@@ -75,9 +76,9 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         self._kept, self._days = Kept(), Days()
         self._one: int | None = None
 
+    @abstractmethod
     def again(self, scope: Any = None, **options: Any) -> Store:
         """Another handle on the same place."""
-        raise NotImplementedError
 
     def _finish_erasure(self) -> None:
         """Go on where a process was stopped in the middle of an erasure."""
@@ -86,13 +87,13 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         if unfinished:
             self._scrub({}, True, wait=False)
 
+    @abstractmethod
     def _scrub(self, reached: dict[str, int], vacuum: bool, *, wait: bool = True) -> list[str]:
         """Take what was erased out of the place itself; returns what is left where."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _place_problems(self, conn: Conn) -> Iterator[Problem]:
         """What is wrong with the place, the keyword index and the vectors."""
-        raise NotImplementedError
 
     # ---------------------------------------------------------------- who and when
 
@@ -390,7 +391,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods):
         error, self._background_error = self._background_error, None
         if error is not None:
             raise error
-        return _sqlite_recall.embed(self) or 0
+        return _recall.embed(self) or 0
 
     def note(
         self, kind: str, subject: str = "", data: Mapping[str, Any] | None = None,

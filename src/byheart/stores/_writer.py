@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -48,7 +49,7 @@ class _Ticket(Generic[T]):
         self.error: BaseException | None = None
 
 
-class Connections:
+class Connections(ABC):
     """Connections of one process to one place.
 
     Calls of several threads that wait for the same lock are committed together by whoever gets it
@@ -75,47 +76,47 @@ class Connections:
 
     # ---------------------------------------------------------------- what a database does its way
 
+    @abstractmethod
     def told(self) -> contextlib.AbstractContextManager[None]:
         """The database's errors as ours."""
-        raise NotImplementedError
 
+    @abstractmethod
     def json_text(self, column: str, key: str) -> str:
         """SQL: the text of a key of a column that holds a JSON object."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begins(self, column: str, text: str) -> tuple[str, list[Any]]:
         """SQL and its values: a column's text begins so."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stream(self, conn: Any, sql: str, values: Sequence[Any] = ()) -> Rows:
         """As `conn.execute`, for more rows than fit in memory."""
-        raise NotImplementedError
 
-    def _open(self, *, create: bool = False) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self, *, create: bool = False) -> Any: ...
 
-    def _close(self, conn: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self, conn: Any) -> None: ...
 
-    def _open_transaction(self, conn: Any) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _open_transaction(self, conn: Any) -> bool: ...
 
+    @abstractmethod
     def _begin(self, durable: bool) -> None:
         """Begin on the writer's connection, alone among all processes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self) -> None:
         """Commit on the writer's connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin_reading(self) -> Any:
         """This thread's connection, in a snapshot."""
-        raise NotImplementedError
 
-    def _settle(self, conn: Any) -> None:
+    def _settle(self, conn: Any) -> None:  # noqa: B027  (a database may have nothing to do)
         """A job is through: whatever it left to be sent is sent, so that it fails by itself."""
 
-    def _done_reading(self, conn: Any) -> None:
+    def _done_reading(self, conn: Any) -> None:  # noqa: B027
         """The snapshot was ended."""
 
     # ---------------------------------------------------------------- the same for all

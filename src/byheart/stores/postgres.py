@@ -8,11 +8,11 @@ from typing import Any
 from byheart.core.item import Scope
 from byheart.core.memory import Problem
 from byheart.stores import _postgres_erase
+from byheart.stores._embedder import Embedder
 from byheart.stores._postgres_address import Address
 from byheart.stores._postgres_vectors import PgVectorIndex, check_vectors
 from byheart.stores._postgres_words import PgWordIndex
 from byheart.stores._postgres_writer import PostgresConnections
-from byheart.stores._sqlite_vectors import Embedder
 from byheart.stores._store import Store
 
 __all__ = ["PostgresStore"]

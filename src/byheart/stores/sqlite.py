@@ -9,8 +9,9 @@ from typing import Any
 from byheart.core.item import Scope
 from byheart.core.memory import Problem
 from byheart.stores import _sqlite_erase
+from byheart.stores._embedder import Embedder
 from byheart.stores._sqlite_check import place_problems
-from byheart.stores._sqlite_vectors import Embedder, VectorIndex
+from byheart.stores._sqlite_vectors import VectorIndex
 from byheart.stores._sqlite_words import WordIndex
 from byheart.stores._sqlite_writer import SqliteConnections
 from byheart.stores._store import Store

@@ -24,8 +24,8 @@ from byheart.stores._candidates import (
     neighbours,
     said_then,
 )
+from byheart.stores._embedder import embed_batch, missing, register
 from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
-from byheart.stores._sqlite_vectors import embed_batch, missing, register
 
 if TYPE_CHECKING:
     from byheart.stores._store import Store
