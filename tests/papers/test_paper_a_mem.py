@@ -122,7 +122,7 @@ def test_the_case_runs_and_is_kept(tmp_path, monkeypatch):
     result = a_mem.run(encode=encode, sizes=(1000,), seeds=1, out=tmp_path / "out")
     assert result.key == "a-mem"
     assert result.claim == PAPERS["a-mem"].claim
-    assert "LoCoMo is not here" in result.notes[0]
+    assert "LoCoMo is not in data/locomo" in result.notes[0]
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     assert told["verdict"] == result.verdict
     assert (tmp_path / "out" / "a-mem.svg").stat().st_size > 1000

@@ -153,7 +153,7 @@ def test_the_case_runs_small(small, tmp_path):
     assert [f.name.split("/")[0] for f in result.findings] == ["think-in-memory"] * 2
     assert (tmp_path / "think-in-memory.png").stat().st_size > 10_000
     assert (tmp_path / "result.json").exists()
-    assert any("LoCoMo was not found" in n for n in result.notes)
+    assert any("LoCoMo is not in data/locomo" in n for n in result.notes)
     assert seen == sorted(seen)
     assert 0 <= seen[0] <= seen[-1] <= 1
 
