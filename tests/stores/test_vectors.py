@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from byheart.core.item import Item
-from byheart.stores import _sqlite_vectors
+from byheart.stores import _recall, _sqlite_vectors
 from byheart.stores._embedder import Embedder
 from byheart.stores._sqlite_graph import Graph
 from byheart.stores.sqlite import SqliteStore
@@ -177,3 +177,55 @@ def test_passages_of_an_item_stay_together_in_the_graph():
     rows, near = graph.search(table[2], 1)
     assert rows[0] == 2
     assert near[0] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_graph_tells_cosines_of_items_to_about_a_hundredth(several):
+    rng = np.random.default_rng(5)
+    counts = rng.integers(1, 4, 300) if several else np.ones(300, int)
+    rows = np.repeat(rng.permutation(1000)[:300], counts)
+    table = rng.normal(size=(len(rows), 64)).astype(np.float32)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    graph = Graph(64)
+    half = int(counts[:150].sum())
+    graph.add(rows[:half], table[:half], half)
+    asked = np.arange(1000)
+    for end in (half, len(rows)):
+        graph.add(rows[half:end], table[half:end], end)
+        query = table[7]
+        near = graph.about(asked, query)
+        exact = np.full(1000, -np.inf)
+        np.maximum.at(exact, rows[:end], table[:end] @ query)
+        assert np.array_equal(np.isnan(near), np.isinf(exact))
+        has = ~np.isnan(near)
+        assert near[has] == pytest.approx(exact[has], abs=0.02)
+        assert near[rows[7]] == near[has].max()
+
+
+def test_a_graph_changes_neither_the_best_nor_their_scores(tmp_path, monkeypatch):
+    """Candidates are sifted by a byte a number; what is handed out is compared with all digits."""
+    words = [f"word{i}" for i in range(60)]
+    rng = np.random.default_rng(3)
+    said = [" ".join(rng.choice(words, 6, replace=False)) for _ in range(900)]
+    asked = [" ".join(rng.choice(words, 4, replace=False)) for _ in range(25)]
+    told = {}
+    for exact in (10_000, 100):
+        monkeypatch.setattr(_sqlite_vectors, "EXACT", exact)
+        monkeypatch.setattr(_recall, "DEPTH", 400)  # both see the same candidates
+        with opened(tmp_path / f"{exact}.db", Given(32)) as store:
+            store.write([Item(t) for t in said])
+            store.embed()
+            assert (store._vectors.graph is None) == (exact == 10_000)
+            told[exact] = [
+                [(h.item.content, h.score, h.words, h.meaning) for h in store.recall(q, 10)]
+                for q in asked
+            ]
+    same = 0
+    for plain, sifted in zip(told[10_000], told[100], strict=True):
+        scores = {p[0]: p[1:] for p in plain}
+        for text, *numbers in sifted:
+            if text in scores:
+                same += 1
+                assert numbers == pytest.approx(scores[text], abs=5e-3)
+                assert numbers[1:] == pytest.approx(scores[text][1:], abs=1e-5)
+    assert same >= 245

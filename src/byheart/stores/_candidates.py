@@ -207,11 +207,12 @@ def everything(
     """All rows of the scopes, or of a cube's version; None if there are more than `most`."""
     if members is not None:
         return list(members) if len(members) <= most else None
-    rows = conn.execute(
-        f"SELECT row FROM items WHERE scope IN ({','.join(map(str, scopes))}) LIMIT ?",
-        (most + 1,),
-    ).fetchall()
-    return [r for (r,) in rows] if len(rows) <= most else None
+    if not most:
+        return None
+    of = f"FROM items WHERE scope IN ({','.join(map(str, scopes))})"
+    if conn.execute(f"SELECT 1 {of} LIMIT 1 OFFSET ?", (most,)).fetchone():
+        return None
+    return [r for (r,) in conn.execute(f"SELECT row {of}").fetchall()]
 
 
 def hit(item: Item, span: Span, score: float, words: float, meaning: float | None) -> Hit:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from byheart.core.errors import CorruptStore, OutputError
 from byheart.core.memory import Problem
-from byheart.stores import _recall
 from byheart.stores._apply import apply
+from byheart.stores._catch_up import embed
+from byheart.stores._embedder import missing
 from byheart.stores._log import START, entry_hash, payload_hash, unpack
 from byheart.stores._schema import DERIVED, DERIVED_TABLES, FOREVER
 from byheart.stores._sqlite_schema import statements
+from byheart.stores._visible import times, visible
 
 if TYPE_CHECKING:
     from byheart.stores._store import Store
@@ -179,7 +181,7 @@ def rebuild(store: Store) -> dict[str, int]:
 
     store._c.write(job)
     if store.embedder is not None:
-        done["vectors made"] = _recall.embed(store) or 0
+        done["vectors made"] = embed(store) or 0
     return done
 
 
@@ -187,8 +189,8 @@ def stats(store: Store) -> dict[str, Any]:
     """`Store.stats`."""
     with store._c.reading() as conn:
         mine = f"{store._in_scope(conn, 'i.scope')} AND {store._allowed(conn, 'i')}"
-        when = _recall.times(store, conn, None, None)
-        current = len(_recall.visible(store, conn, when))
+        when = times(store, conn, None, None)
+        current = len(visible(store, conn, when))
         count, size = conn.execute(
             "SELECT count(*), coalesce(sum(length(p.body)), 0) FROM items i JOIN payloads p"
             f" ON p.seq = i.row WHERE {mine}"
@@ -228,7 +230,7 @@ def stats(store: Store) -> dict[str, Any]:
     if store.embedder is not None:
         id = store._embedder_id()
         with store._c.reading() as conn:
-            lacking = _recall.missing(conn, id, store._scope_ids(conn) or (0,))
+            lacking = missing(conn, id, store._scope_ids(conn) or (0,))
         out["without a vector"] = len(lacking)
         if store._background_error is not None:
             out["embedding stopped"] = str(store._background_error)

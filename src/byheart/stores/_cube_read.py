@@ -16,8 +16,8 @@ from byheart.stores._log import load_items, unpack
 from byheart.stores._schema import FOREVER, from_micros, to_micros
 
 if TYPE_CHECKING:
-    from byheart.stores._recall import Moment
     from byheart.stores._store import Store
+    from byheart.stores._visible import Moment
     from byheart.stores._writer import Conn, Connections
 
 __all__ = ["CubeReadMethods", "split_name"]
@@ -176,7 +176,7 @@ class CubeReadMethods:
         wanted = [kinds] if isinstance(kinds, str) else list(kinds)
         out = {}
         marks = ",".join(map(str, map(int, rows))) or "NULL"
-        from byheart.stores._recall import state_then
+        from byheart.stores._visible import state_then
 
         column = state_then(cast("Store", self), when.known) if when.past else "i.state"
         for row, kind, state, expires, at, data in conn.execute(

@@ -152,6 +152,12 @@ class PgVectorIndex:
         ).fetchall()
         return dict(found)
 
+    def about(
+        self, conn: PgConnection, embedder: int, rows: Sequence[int], query: np.ndarray
+    ) -> tuple[dict[int, float], bool]:
+        """`cosines`: PostgreSQL computes where the vectors lie, less than all digits gains nothing."""
+        return self.cosines(conn, embedder, rows, query), True
+
     def keep(self, conn: PgConnection, embedder: int, made: Sequence[tuple[int, bytes]]) -> int:
         """Store vectors of items that are still there."""
         if not made:

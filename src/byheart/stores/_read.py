@@ -12,10 +12,11 @@ import numpy as np
 from byheart.core.errors import UnknownName, UsageError
 from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Event, Hit, Ranker, Selector
-from byheart.stores import _recall
 from byheart.stores._log import events, load_items
+from byheart.stores._recall import recall
 from byheart.stores._schema import FOREVER, NEVER, from_micros, to_micros
 from byheart.stores._select import selected
+from byheart.stores._visible import Moment, times, visible
 
 if TYPE_CHECKING:
     from byheart.stores._store import Store
@@ -166,7 +167,7 @@ class ReadMethods:
         """
         with self._read_lock:
             members = None if cube is None else self._cube_rows(cube, known_at)
-            return _recall.recall(
+            return recall(
                 self._store, query, k, as_of=as_of, known_at=known_at, kinds=kinds, archived=archived,
                 ranker=ranker, members=members,
             )  # fmt: skip
@@ -206,8 +207,8 @@ class ReadMethods:
                 f"SELECT row FROM items i WHERE {self._in_scope(conn, 'scope')} AND"
                 f" {self._allowed(conn, 'i')} ORDER BY row"
             )]  # fmt: skip
-        when = _recall.times(self._store, conn, as_of, known_at)
-        return [v[0] for v in _recall.visible(self._store, conn, when, rows=chosen)]
+        when = times(self._store, conn, as_of, known_at)
+        return [v[0] for v in visible(self._store, conn, when, rows=chosen)]
 
     def log(self, **filters: Any) -> Iterator[Event]:
         """Entries of the scope's log, oldest first.
@@ -265,16 +266,16 @@ class ReadMethods:
         if last is not None and last < first:
             raise UsageError(f"the later time {after} is before the earlier, {before}")
         with self._c.reading() as conn:
-            now = _recall.times(self._store, conn, None, None)
+            now = times(self._store, conn, None, None)
             sides = []
             for at in (first, last):
-                when = now if at is None else _recall.times(self._store, conn, None, None)
+                when = now if at is None else times(self._store, conn, None, None)
                 if at is not None:
                     us = to_micros(at)
                     valid = us if key == "as_of" else max(us, now.valid)
                     known = us if key == "known_at" else now.known
-                    when = _recall.Moment(valid, known, key == "known_at")
-                rows = [v[0] for v in _recall.visible(self._store, conn, when, archived=True)]
+                    when = Moment(valid, known, key == "known_at")
+                rows = [v[0] for v in visible(self._store, conn, when, archived=True)]
                 sides.append(rows)
             only = [sorted(set(a) - set(b)) for a, b in (sides, sides[::-1])]
             items = load_items(conn, only[0] + only[1])

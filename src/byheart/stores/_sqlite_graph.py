@@ -58,6 +58,7 @@ class Graph:
         if kept is not None:
             self.index.view(kept)
         self.several = bool((self.rows[1:] == self.rows[:-1]).any())
+        self._order = self._sorted = np.zeros(0, np.int64)
         self.last = 0
         self.saved = 0
 
@@ -91,6 +92,32 @@ class Graph:
         found = self.index.search(query, n, threads=1)
         keys = np.asarray(found.keys).astype(np.int64)
         return self.rows[keys], 1 - np.asarray(found.distances, np.float32)
+
+    def about(self, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Cosines to about a hundredth of items' nearest passages, without reading the table.
+
+        Args:
+            rows: ``[N]``.
+            query: ``[D]``, of length 1.
+
+        Returns:
+            ``[N]``; NaN for items that are not in the graph, or came to it lately.
+        """
+        if len(self.rows) > len(self._order) + len(self._order) // 50:
+            self._order = np.argsort(self.rows, kind="stable")
+            self._sorted = self.rows[self._order]
+        out = np.full(len(rows), np.nan, np.float32)
+        first = np.searchsorted(self._sorted, rows, "left")
+        counts = np.searchsorted(self._sorted, rows, "right") - first
+        has = np.flatnonzero(counts)
+        if not len(has):
+            return out
+        counts, starts = counts[has], np.cumsum(counts[has]) - counts[has]
+        places = np.repeat(first[has] - starts, counts) + np.arange(counts.sum())
+        held = np.array(self.index.get(self._order[places].astype(np.uint64)), np.float32)
+        near = held @ query / np.maximum(np.linalg.norm(held, axis=1), 1e-9)
+        out[has] = np.maximum.reduceat(near, starts)
+        return out
 
 
 def available() -> bool:

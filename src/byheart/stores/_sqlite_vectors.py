@@ -127,6 +127,18 @@ class VectorIndex:
         """Exact cosine of each item's nearest passage, for rows that have vectors."""
         return cosines(conn, embedder, rows, query)
 
+    def about(
+        self, conn: Conn, embedder: int, rows: Sequence[int], query: np.ndarray
+    ) -> tuple[dict[int, float], bool]:
+        """As `cosines`, but to about a hundredth where the graph can tell; whether it is exact."""
+        with self.lock:
+            if self.graph is None or self.of[0] != embedder:
+                return cosines(conn, embedder, rows, query), True
+            near = self.graph.about(np.array(rows, np.int64), query)
+        held = np.isfinite(near).tolist()
+        out = {r: c for r, c, h in zip(rows, near.tolist(), held, strict=True) if h}
+        return out | cosines(conn, embedder, [r for r in rows if r not in out], query), False
+
     @staticmethod
     def passages(conn: Conn, embedder: int, rows: Sequence[int]) -> dict[int, np.ndarray]:
         """`[P, D]` vectors of each item's passages, for rows that have them."""

