@@ -24,6 +24,8 @@ os.environ.update(
     LITELLM_LOCAL_MODEL_COST_MAP="True",
 )  # fmt: skip
 K = 10
+QUALITY = 0.975
+"""Of the ten nearest so many are found, where searches by vector alone are compared."""
 
 
 class Lookup:
@@ -79,6 +81,10 @@ class Peer:
         """The numbers of the ten nearest by vector."""
         return self.ask(text)
 
+    def sharpen(self) -> bool:
+        """Search more thoroughly from now on; False if that cannot be asked for."""
+        return False
+
     def close(self) -> None:
         """Close it."""
 
@@ -112,15 +118,15 @@ class Byheart(Peer):
         return [int(hit.item.id) for hit in self.store.recall(text, K)]
 
     def nearest(self, text: str) -> list[int]:
-        store = self.store
+        store, vector = self.store, self.lookup([text])[0]
         with store._c.reading() as conn:
             scopes, embedder = store._scope_ids(conn), store._embedder_id()
             store._vectors.prepare(conn, embedder, scopes)
-            rows, _ = store._vectors.nearest(conn, self.lookup([text])[0], 64)
-            exact = store._vectors.cosines(conn, embedder, rows.tolist(), self.lookup([text])[0])
+            rows, _ = store._vectors.nearest(conn, vector, 64)
+            exact = store._vectors.cosines(conn, embedder, rows.tolist()[: 3 * K], vector)
             best = sorted(exact, key=lambda r: -exact[r])[:K]
-            told = dict(conn.execute(f"SELECT row, id FROM items WHERE row IN ({','.join(map(str, best))})"))  # fmt: skip
-        return [int(told[r]) for r in best]
+            items = store._kept.items(conn, best)
+        return [int(items[r].id) for r in best]
 
     def close(self) -> None:
         self.store.close()
@@ -183,6 +189,12 @@ class Chroma(Peer):
         self.notes = self.client.get_or_create_collection(
             "notes", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
         )
+        self.breadth = 100  # as it comes
+
+    def sharpen(self) -> bool:
+        self.breadth *= 2
+        self.notes.modify(configuration={"hnsw": {"ef_search": self.breadth}})
+        return self.breadth <= 1600
 
     def bulk(self, numbers: range, texts: list[str]) -> None:
         self.notes.add(
@@ -397,11 +409,26 @@ def ask(peer: str, job: dict[str, Any]) -> dict[str, Any]:
             cpu.append(time.process_time() - b)
         out[f"{name}_ms"] = [float(x) for x in np.percentile(wall, [50, 95]) * 1e3]
         out[f"{name}_cpu_ms"] = [float(x) for x in np.percentile(cpu, [50, 95]) * 1e3]
-    met = [len(set(system.nearest(q)) & set(t)) for q, t in zip(queries, truth.tolist(), strict=True)]  # fmt: skip
-    out["recall_at_10"] = float(np.mean(met)) / K
+    out["recall_at_10"] = quality(system, queries, truth)
+    out["by_vector_at_10"] = out["recall_at_10"]
+    while out["by_vector_at_10"] < QUALITY and system.sharpen():
+        out["by_vector_at_10"] = quality(system, queries, truth)
+    if out["by_vector_at_10"] >= QUALITY:
+        wall = []
+        for q in queries:
+            a = time.perf_counter()
+            system.nearest(q)
+            wall.append(time.perf_counter() - a)
+        out["by_vector_ms"] = [float(x) for x in np.percentile(wall, [50, 95]) * 1e3]
     system.close()
     out["bytes_per_item"] = on_disk(Path(job["folder"])) / (job["n"] + job["single"])
     return out
+
+
+def quality(system: Peer, queries: list[str], truth: np.ndarray) -> float:
+    """Of the ten nearest by vector, which part is found."""
+    met = [len(set(system.nearest(q)) & set(t)) for q, t in zip(queries, truth.tolist(), strict=True)]  # fmt: skip
+    return float(np.mean(met)) / K
 
 
 def sync(peer: str, job: dict[str, Any]) -> dict[str, Any]:
