@@ -62,7 +62,7 @@ from byheart.audits._wilt.rules import (
 )
 from byheart.audits._wilt.second_opinion import CLASSES, judge_prompt, read_class
 from byheart.audits._wilt.space import HypothesisSpace
-from byheart.audits._wilt.transcripts import read_tests, save_transcripts
+from byheart.audits._wilt.transcripts import read_tests, rule_key, save_transcripts
 from byheart.core.ask import Facts, Prompt, Sample
 from byheart.core.audit import Audit, Conversation, Planting, Probe, Row
 from byheart.core.errors import DataError, UsageError
@@ -129,8 +129,9 @@ class Wilt(Audit):
             drawn: of the same category, with another meaning.
         turns: Tests a game; 0 is the split's own (30, and 5 in the bayesian ones).
         given: Instead of letting the model test, give it the tests of ``"random"``, ``"mixed"``,
-            ``"confirm"`` or ``"gain"`` (scripted players), or of another model (a file written by
-            `save_transcripts`), and ask for one guess: the paper's test swap.
+            ``"confirm"`` or ``"gain"`` (scripted players), or of another model (the ``rows.jsonl``
+            of its run, or a file written by `save_transcripts`), and ask for one guess: the paper's
+            test swap.
         recite: Also ask for each rule by its number in the list, without any test. Only for the
             published splits.
         play: Hold the games. False asks for the list only.
@@ -183,6 +184,11 @@ class Wilt(Audit):
             raise UsageError(
                 f"turns must not be negative and max_tokens be at least 1, got {self.turns}, "
                 f"{self.max_tokens}"
+            )
+        if self.given in CHOOSERS and self.rules is None and self.subset.startswith("bayesian"):
+            raise UsageError(
+                f"scripted players ({', '.join(CHOOSERS)}) test three numbers of any kind, and "
+                f"{self.subset} is played with whole numbers from 1 to 100; give transcripts"
             )
         if not 0 <= self.temperature < float("inf"):
             raise UsageError(f"temperature must be 0 or more, got {self.temperature}")
@@ -266,9 +272,9 @@ class Wilt(Audit):
     ) -> Probe:
         tests = None
         if given is not None:
-            if rule.text not in given:
+            tests = given.get(rule_key(rule.text))
+            if tests is None:
                 raise DataError(f"{self.given} holds no tests of the rule {rule.text!r}")
-            tests = given[rule.text]
         elif self.given:
             tests = [
                 list(t) for t in collect(rule, _player(self.given, seed), self.tests_a_game).tests
@@ -276,7 +282,7 @@ class Wilt(Audit):
         first = (
             instruction(self.tests_a_game, arity=rule.arity, whole=rule.whole)
             if tests is None
-            else swap_instruction([(t, a) for t, a in tests])
+            else swap_instruction([(t, a) for t, a in tests], arity=rule.arity, whole=rule.whole)
         )
         meta = {"kind": "game", "rule": rule.to_dict(), "category": rule.category, "seed": seed,
                 "swap": tests is not None}  # fmt: skip

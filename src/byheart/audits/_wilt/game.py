@@ -9,7 +9,7 @@ from typing import Any
 
 from byheart.audits._wilt.judging import Judgement, judge, lenient_guess, strict_guess
 from byheart.audits._wilt.rules import RULES_BAYESIAN, RULES_BAYESIAN_SINGLE, Rule
-from byheart.audits._wilt.space import HypothesisSpace
+from byheart.audits._wilt.space import UNANSWERED, HypothesisSpace
 from byheart.core.errors import BudgetExceeded, UsageError
 
 __all__ = ["Oracle", "Reply", "Result", "WiltEpisode", "instruction", "swap_instruction"]
@@ -52,14 +52,25 @@ def instruction(max_tests: int = 30, *, arity: int = 3, whole: bool = False) -> 
     )
 
 
-def swap_instruction(tests: Sequence[tuple[Sequence[float], bool]]) -> str:
-    """The one message of a test swap: tests that somebody else made, and their results."""
-    shown = "\n".join(f"({', '.join(map(str, t))}): {r}" for t, r in tests)
+def swap_instruction(
+    tests: Sequence[tuple[Sequence[float], bool]], *, arity: int = 3, whole: bool = False
+) -> str:
+    """The one message of a test swap: tests that somebody else made, and their results.
+
+    Args:
+        tests: Numbers and answers.
+        arity: How many numbers the rule takes.
+        whole: Show whole numbers, as in the bayesian splits.
+    """
+    takes, _, _, guess = _ASK[arity]
+    shown = "\n".join(
+        f"({', '.join(str(int(n) if whole else n) for n in t)}): {r}" for t, r in tests
+    )
     return (
-        "A hidden rule takes three numbers x, y and z and returns True or False. Look at the tests "
+        f"A hidden rule takes {takes} and returns True or False. Look at the tests "
         "below and give your best guess of the rule, as a Python lambda.\n\nTests of the hidden "
         f"rule, and what it returned:\n\n{shown}\n\nReason step by step, say why you chose the "
-        "rule, and end your reply with\nFinal Guess: ```lambda x, y, z: x < y < z```\nwith your "
+        f"rule, and end your reply with\nFinal Guess: ```{guess}```\nwith your "
         "own lambda in it, and with no comment on its line."
     )
 
@@ -116,9 +127,10 @@ class Oracle:
         """What the rule answers.
 
         Raises:
-            BudgetExceeded: All tests are used.
+            BudgetExceeded: All tests are used, or the rule needs more work there than it may.
             UsageError: Another number of numbers.
-            ArithmeticError, TypeError, ValueError: The rule has no answer there.
+            ArithmeticError, AttributeError, LookupError, TypeError, ValueError: The rule has no
+                answer there.
         """
         if len(self.tests) >= self.max_tests:
             raise BudgetExceeded(f"all {self.max_tests} tests are used; guess")
@@ -321,7 +333,7 @@ class WiltEpisode:
             return "Maximum attempts reached. Please make a guess."
         try:
             answer = self.oracle.test(*numbers)
-        except (ArithmeticError, TypeError, ValueError):
+        except UNANSWERED:
             return self._unread("Unable to parse test case.")
         left = self.max_tests - self.attempts
         self.attempts += 1

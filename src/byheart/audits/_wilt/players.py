@@ -15,9 +15,9 @@ import numpy as np
 
 from byheart.audits._wilt.judging import judge
 from byheart.audits._wilt.rules import Rule
-from byheart.audits._wilt.space import HypothesisSpace
+from byheart.audits._wilt.space import UNANSWERED, HypothesisSpace
 from byheart.core.ask import Prompt
-from byheart.core.errors import UsageError
+from byheart.core.errors import DataError, UsageError
 from byheart.core.model import CallableModel
 
 __all__ = ["CHOOSERS", "GUESSERS", "Played", "Player", "collect", "mixed_triples", "play", "player_model"]  # fmt: skip
@@ -194,14 +194,25 @@ class Played:
 
 
 def collect(rule: Rule, player: Player, max_tests: int = 30) -> Played:
-    """Let a player make its tests, and guess."""
+    """Let a player make its tests, and guess.
+
+    Raises:
+        DataError: The rule has no answer to one of its tests.
+    """
     tests: list[tuple[Triple, bool]] = []
     explored = []
     while len(tests) < max_tests:
         triple = player.choose()
         if triple is None:
             break
-        tests.append((triple, bool(rule(*triple))))
+        try:
+            answer = bool(rule(*triple))
+        except UNANSWERED as error:
+            raise DataError(
+                f"rule {rule.id} ({rule.text}) fails at {triple} with {type(error).__name__}: {error}; "
+                "scripted players need rules that answer for every triple of numbers"
+            ) from error
+        tests.append((triple, answer))
         player.learn(tests)
         explored.append(player.explored)
     guess = player.guess()

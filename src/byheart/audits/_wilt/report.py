@@ -30,6 +30,7 @@ GAMES = (
     ("repeats", "tests", "tests that had been made before", True),
     ("confirms", "share of tests", "tests that only confirm what was believed", True),
     ("explored", "share of candidates", "candidates ruled out by all tests", True),
+    ("novelty", "1 - cosine", "novelty of the replies, on average", True),
     ("novelty-least", "1 - cosine", "novelty of the least novel reply", True),
 )  # fmt: skip
 """Metric, unit, in words, and whether more of it in the seen arm would point to recall."""

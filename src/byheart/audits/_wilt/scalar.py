@@ -147,12 +147,16 @@ def _compare(node: ast.Compare) -> Code:
     ]
     if len(rest) == 1:
         operate, right = rest[0]
+        if type(node.ops[0]) in _LOOKED_UP:
+            return lambda env: operate(left(env), _walked(right(env), env))
         return lambda env: operate(left(env), right(env))
 
     def run(env: Env) -> Any:
         a, value = left(env), None
-        for operate, right in rest:
+        for op, (operate, right) in zip(node.ops, rest, strict=True):
             b = right(env)
+            if type(op) in _LOOKED_UP:
+                _walked(b, env)
             value = operate(a, b)
             if not value:
                 return value
@@ -160,6 +164,16 @@ def _compare(node: ast.Compare) -> Code:
         return value
 
     return run
+
+
+_LOOKED_UP = (ast.In, ast.NotIn)
+
+
+def _walked(items: Any, env: Env) -> Any:
+    """`items`, of which Python may look at every one: each is a step."""
+    if isinstance(items, list | tuple | set | range):
+        env[_WORK].take(len(items))
+    return items
 
 
 def _choice(node: ast.IfExp) -> Code:
@@ -180,7 +194,7 @@ def _items(elements: list[ast.expr]) -> Callable[[Env], list[Any]]:
             value = part(env)
             if star:
                 out.extend(itertools.islice(value, LIMITS.items + 1))
-                sized(out)
+                env[_WORK].take(len(sized(out)))
             else:
                 out.append(value)
         return out
@@ -288,11 +302,10 @@ def _call(node: ast.Call) -> Code:
     ]
 
     def run(env: Env) -> Any:
-        env[_WORK].take(1)
         given = args(env)
+        env[_WORK].take(8 * len(given) if called == "math.lcm" else 1)  # its numbers grow
         for each in given:
-            if isinstance(each, list | tuple | set | range):
-                env[_WORK].take(len(each))
+            _walked(each, env)
         if first is not None:
             given = [first(env), *given]
         return function(*given, **{k: w(env) for k, w in words})

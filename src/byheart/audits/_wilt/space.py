@@ -12,9 +12,10 @@ from byheart.audits._wilt.drawing import draw, signature
 from byheart.audits._wilt.rules import RULES_FULL, Rule
 from byheart.core.errors import BudgetExceeded, UsageError
 
-__all__ = ["HypothesisSpace"]
+__all__ = ["UNANSWERED", "HypothesisSpace"]
 
-_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BudgetExceeded)
+UNANSWERED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BudgetExceeded)
+"""What a rule raises where it has no answer."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -95,7 +96,7 @@ class HypothesisSpace:
         for i in np.flatnonzero(self.alive):
             try:
                 self.alive[i] = self.rules[i](*numbers) == answer
-            except _ERRORS:
+            except UNANSWERED:
                 continue
         return (before - int(self.alive.sum())) / len(self.rules)
 

@@ -12,27 +12,42 @@ from byheart.core._json_lines import read_json_lines
 from byheart.core.audit import Row
 from byheart.core.errors import DataError, OutputError
 
-__all__ = ["read_tests", "save_transcripts"]
+__all__ = ["read_tests", "rule_key", "save_transcripts"]
 
 
 def read_tests(path: str | Path) -> dict[str, list[Any]]:
     """Tests that another model made, by the text of the rule; for ``given=``.
 
     Args:
-        path: Transcripts, as `save_transcripts` writes them.
+        path: Transcripts, as `save_transcripts` writes them, or the ``rows.jsonl`` of a run.
 
     Raises:
         DataError: The file cannot be used; names the line.
     """
     out: dict[str, list[Any]] = {}
     for _, where, record in read_json_lines(path):
+        if "row" in record:  # a run's journal holds other rows too
+            meta = record["row"].get("meta", {}) if isinstance(record["row"], dict) else {}
+            if meta.get("kind") != "game":
+                continue
+            record = meta.get("transcript", {})
         try:
             text = str(record["rule"]["rule"])
             tests = [([float(n) for n in t], bool(a)) for t, a in record["tests"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where}: no transcript of a game ({error})") from error
-        out[re.sub(r"^lambda [a-z, ]*: ", "", text)] = [[t, a] for t, a in tests]
+        out[rule_key(text)] = [[t, a] for t, a in tests]
+    if not out:
+        raise DataError(f"{path} holds no game of WILT")
     return out
+
+
+def rule_key(text: str) -> str:
+    """What a rule is found by: its expression, where it is one in x, y and z."""
+    return _HEAD.sub("", text)
+
+
+_HEAD = re.compile(r"^lambda x(?:, y, z)?: ")
 
 
 def save_transcripts(rows: Sequence[Row], path: str | Path) -> Path:
