@@ -26,7 +26,9 @@ STEP = 64
 """So many vectors are added while a query may wait."""
 
 EXPAND = ((20_000, 128), (200_000, 256))
-"""Candidates that a search keeps in mind, by vectors in the graph; above, 512."""
+"""Candidates that a search keeps in mind, by vectors in the graph; above, `MOST_EXPAND`."""
+
+MOST_EXPAND = 320
 
 _ALIGN = 64
 
@@ -88,7 +90,9 @@ class Graph:
     def search(self, query: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and cosines, to about a hundredth, of about the n nearest items."""
         n = min(4 * n if self.several else n, len(self.rows))
-        self.index.expansion_search = next((e for m, e in EXPAND if len(self.rows) <= m), 512)
+        self.index.expansion_search = next(
+            (e for m, e in EXPAND if len(self.rows) <= m), MOST_EXPAND
+        )
         found = self.index.search(query, n, threads=1)
         keys = np.asarray(found.keys).astype(np.int64)
         return self.rows[keys], 1 - np.asarray(found.distances, np.float32)

@@ -332,7 +332,7 @@ class Asked:
                 left = sum(bounds[t] for t in names[i + 1 :])
                 rest = sum(len(self.terms[t].docs) for t in names[i + 1 :])
                 if len(met) >= n and rest > WORTH:
-                    least = self._sure(met, sums[met], n)
+                    least = np.partition(sums[met], len(met) - n)[len(met) - n]
                     if left * (1 + MARGIN) < least:
                         break
             if len(met) <= n:
@@ -342,8 +342,3 @@ class Asked:
             return met[sums[met] + left >= least * (1 - MARGIN)]
         finally:
             sums[met] = 0.0
-
-    def _sure(self, met: np.ndarray, sums: np.ndarray, n: int) -> float:
-        """A score that n items reach: the least of the n that are best so far, scored in full."""
-        top = np.argpartition(sums, len(sums) - n)[len(sums) - n :] if n < len(met) else slice(None)
-        return float(self._at(np.sort(met[top])).min())
