@@ -156,6 +156,12 @@ def test_a_missing_capability_is_a_named_skip():
     assert [f.name for f in report.findings] == ["echo/hit"]
 
 
+def test_too_few_questions_are_not_called_failures():
+    report = byheart.audit(lambda p: "hello", ["wilt"], limit=1, knobs={"wilt": {"recite": False}})
+    (skipped,) = report.skipped
+    assert skipped.reason == "2 questions are too few for a contrast; raise the limit"
+
+
 def test_bad_material_is_said_before_anything_runs():
     @dataclass(frozen=True)
     class Broken(Echo):

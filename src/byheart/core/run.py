@@ -245,7 +245,9 @@ def run(
             findings += _not_silent(audit, done.rows, found)
             if not found:
                 why = _reason(stopped) if stopped else "the others failed"
-                if done.rows:
+                if len(done.rows) == len(probes):
+                    why = f"{len(probes)} questions are too few for a contrast; raise the limit"
+                elif done.rows:
                     why = f"{len(done.rows)} of {len(probes)} questions answered, too few: {why}"
                 elif not stopped:
                     why = "every probe failed"
