@@ -265,8 +265,33 @@ def test_the_study_measures_on_the_way_and_refuses_leaks():
     assert told == sorted(told)
     with pytest.raises(UsageError, match="train and test"):
         study(model, tokenizer, train, train)
+    for epochs in ((0,), (-1, 2), ()):
+        with pytest.raises(UsageError, match="rise"):
+            study(model, tokenizer, train, test, epochs=epochs)
     with pytest.raises(UsageError, match="rise"):
         study(model, tokenizer, train, test, epochs=(3, 1))
+
+
+def test_the_study_measures_the_untouched_model_at_epoch_0():
+    model, tokenizer = tiny(TEXTS)
+    points = study(
+        model, tokenizer, PUZZLES[:6], PUZZLES[8:10], epochs=(0, 1), batch=4, accumulation=1, rank=2,
+        most=2, max_tokens=8, perturbations=("perturbed_leaf", "reorder"),
+    )  # fmt: skip
+    assert [(p.part, p.epoch) for p in points] == [("train", 0), ("test", 0), ("train", 1), ("test", 1)]  # fmt: skip
+    assert set(points[0].solved_twins) == {"leaf", "reorder_statement"}
+    untouched, _ = tiny(TEXTS)
+    from byheart.core.local import LocalModel
+
+    asked = LocalModel(untouched, tokenizer, device="cpu")
+    alone = evaluate(asked, PUZZLES[:2], max_tokens=8, perturbations=("leaf",))
+    assert points[0].responses == alone.responses
+
+
+def test_half_precision_needs_a_gpu():
+    model, tokenizer = tiny(TEXTS)
+    with pytest.raises(UsageError, match="fp16"):
+        fine_tune(model, tokenizer, training_texts(PUZZLES[:4]), fp16=True)
 
 
 @pytest.mark.slow

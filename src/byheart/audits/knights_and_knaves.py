@@ -16,7 +16,7 @@ from byheart.audits._kk import judge as _judge
 from byheart.audits._kk import material as _material
 from byheart.audits._kk import prompts as _prompts
 from byheart.audits._kk.draws import Draws
-from byheart.audits._kk.grammar import MAX_PEOPLE, as_statements
+from byheart.audits._kk.grammar import MAX_PEOPLE, as_statements, twin_kind
 from byheart.audits._kk.metrics import (
     Memorisation,
     consistency_ratio,
@@ -146,8 +146,8 @@ class KnightsAndKnaves(Audit):
         scorer: Which scorer is judged: ``"lenient"``, or ``"strict"`` (the authors'); the other is
             shown beside it.
         max_tokens: Length of an answer (paper: 2048, which reasoning and `cot` need).
-        depth: Of drawn statements (2).
-        width: Of drawn ``and`` and ``or`` (2).
+        depth: Of drawn statements (2, as published; others with ``split="fresh"`` or `puzzles`).
+        width: Of drawn ``and`` and ``or``, likewise (2).
 
     >>> audit = KnightsAndKnaves(people=2)
     >>> [p.id for p in audit.probes(limit=1)]
@@ -190,7 +190,7 @@ class KnightsAndKnaves(Audit):
         # inspect_ai hands over the numbers of "2,3" as text
         people = tuple(int(n) if isinstance(n, str) and n.strip().isdigit() else n for n in people)
         object.__setattr__(self, "people", people)
-        object.__setattr__(self, "perturbations", tuple(k.strip() for k in kinds))
+        object.__setattr__(self, "perturbations", tuple(twin_kind(k.strip()) for k in kinds))
         if self.puzzles is not None:
             object.__setattr__(self, "puzzles", str(self.puzzles))
         most = 8 if self.split in ("test", "train") else MAX_PEOPLE
@@ -218,6 +218,15 @@ class KnightsAndKnaves(Audit):
         for label, least in (("per_people", 1), ("max_tokens", 1), ("depth", 1), ("width", 2)):
             if getattr(self, label) < least:
                 raise UsageError(f"{label} must be at least {least}, got {getattr(self, label)}")
+        if max(self.depth, self.width) > 8:
+            raise UsageError(f"depth and width go to 8, got {self.depth} and {self.width}")
+        drawn_here = self.split == "fresh" or self.puzzles is not None or self.items
+        if (self.depth, self.width) != (2, 2) and not drawn_here:
+            # twins of another make than the puzzles would be harder or easier, which is no memory
+            raise UsageError(
+                f"published puzzles have depth 2 and width 2, and so must their twins, got "
+                f"{self.depth} and {self.width}; split='fresh' draws others"
+            )
 
     def drawn(self, *, seed: int = 0, limit: int | None = None) -> list[_material.Item]:
         """The puzzles that are asked, with their twins.
@@ -317,7 +326,7 @@ class KnightsAndKnaves(Audit):
         planted, held = _material.siblings(n, kinds, people=3, seed=seed)
         base = replace(
             self, people=(3,), perturbations=kinds, puzzles=None, cot=False, shots=0,
-            form="short", scorer="lenient", max_tokens=min(self.max_tokens, 32),
+            form="short", scorer="lenient", max_tokens=min(self.max_tokens, 32), depth=2, width=2,
             items=tuple(planted),
         )  # fmt: skip
         texts = tuple((p.prompt, p.target) for p in base.probes() if p.arm == "seen")

@@ -122,7 +122,7 @@ def puzzle_classifier(
 def _words(text: Any) -> str:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    joined = " ".join(text) if isinstance(text, list | tuple) else str(text)
+    joined = " ".join(map(str, text)) if isinstance(text, list | tuple) else str(text)
     bare = joined.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(w for w in bare.split() if w not in ENGLISH_STOP_WORDS)
 

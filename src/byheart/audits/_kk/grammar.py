@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "depth",
     "leaves",
     "mentioned",
+    "twin_kind",
 ]
 
 Statement = tuple[Any, ...]
@@ -40,6 +42,23 @@ MAX_PEOPLE = 20
 
 _LONGEST = 200_000
 _DEEPEST = 60
+_MOST = 20_000
+_OTHER_NAMES = {
+    "perturbed_statement": "statement",
+    "perturbed_leaf": "leaf",
+    "reorder": "reorder_statement",
+}
+
+
+def twin_kind(name: str) -> str:
+    """A kind of twin by the name used here; the published set and the paper have other names too.
+
+    >>> twin_kind("perturbed_leaf"), twin_kind("reorder"), twin_kind("leaf")
+    ('leaf', 'reorder_statement', 'leaf')
+    """
+    return _OTHER_NAMES.get(name, name)
+
+
 _ARITY = {"not": (1, 1), "and": (2, None), "or": (2, None), "->": (2, 2), "<=>": (2, 2)}
 
 
@@ -65,7 +84,9 @@ def as_statements(source: Any) -> Statements:
         )
     if not 2 <= len(source) <= MAX_PEOPLE:
         raise DataError(f"a puzzle has 2 to {MAX_PEOPLE} people, got {len(source)} statements")
-    return tuple(_canonical(s, len(source), f"statement {i}", 1) for i, s in enumerate(source))
+    return tuple(
+        _canonical(s, len(source), f"statement {i}", 1, [_MOST]) for i, s in enumerate(source)
+    )
 
 
 def _read(text: str) -> Any:
@@ -93,23 +114,40 @@ def canonical(statement: Any, people: int) -> Statement:
     Raises:
         DataError: If it is none.
     """
-    return _canonical(statement, people, "statement", 1)
+    return _canonical(statement, people, "statement", 1, [_MOST])
 
 
-def _canonical(s: Any, people: int, where: str, level: int) -> Statement:
+class _Short(reprlib.Repr):
+    """A number of a million digits, or tuples within tuples, in a few characters."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return str(x) if x.bit_length() < 100 else f"<a number of {x.bit_length()} bits>"
+
+
+_shown = _Short().repr
+
+
+def _canonical(s: Any, people: int, where: str, level: int, left: list[int]) -> Statement:
+    left[0] -= 1
+    if left[0] < 0:  # parts may be shared: few in memory, and without number when unfolded
+        raise DataError(f"{where}: more than {_MOST} parts")
     if not isinstance(s, list | tuple) or not s or not isinstance(s[0], str):
-        raise DataError(f"{where}: a statement is ('lying', 1), ('and', s, t), ..., got {s!r:.80}")
+        raise DataError(
+            f"{where}: a statement is ('lying', 1), ('and', s, t), ..., got {_shown(s)}"
+        )
     kind = str(s[0])
     if kind in LEAVES:
         if len(s) != 2 or isinstance(s[1], bool) or not hasattr(s[1], "__index__"):
-            raise DataError(f"{where}: {kind!r} takes the number of a person, got {s[1:]!r:.80}")
+            raise DataError(f"{where}: {kind!r} takes the number of a person, got {_shown(s[1:])}")
         person = int(s[1].__index__())
         if not 0 <= person < people:
-            raise DataError(f"{where}: there is no person {person}, people are 0 to {people - 1}")
+            raise DataError(
+                f"{where}: there is no person {_shown(person)}, people are 0 to {people - 1}"
+            )
         return (kind, person)
     if kind not in _ARITY:
         known = ", ".join(LEAVES + OPERATORS)
-        raise DataError(f"{where}: unknown operator {kind!r}; known: {known}")
+        raise DataError(f"{where}: unknown operator {_shown(kind)}; known: {known}")
     if level > _DEEPEST:
         raise DataError(f"{where}: nested more than {_DEEPEST} deep")
     least, most = _ARITY[kind]
@@ -118,7 +156,7 @@ def _canonical(s: Any, people: int, where: str, level: int) -> Statement:
             f"{where}: {kind!r} takes {least}{'' if most == least else ' or more'} statement(s), "
             f"got {len(s) - 1}"
         )
-    return (kind, *(_canonical(part, people, where, level + 1) for part in s[1:]))
+    return (kind, *(_canonical(part, people, where, level + 1, left) for part in s[1:]))
 
 
 def depth(statement: Statement) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from byheart.audits._kk.grammar import twin_kind
 from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler
 from byheart.audits._kk.thoughts import chain_of_thought
 from byheart.audits._kk.wording import STYLES, Rendered, render
@@ -20,7 +21,7 @@ from byheart.core.errors import OutputError, UsageError, need
 __all__ = ["VARIANTS", "published", "published_puzzles", "record", "to_datasets", "to_jsonl"]
 
 VARIANTS = ("clean", *KINDS, *STYLES)
-"""``clean`` and the twins: ``perturbed_statement`` and ``perturbed_leaf`` are here by short name."""
+"""``clean`` and the twins: ``perturbed_statement`` and ``perturbed_leaf`` are here by short name too."""
 
 _TEST = 100
 
@@ -53,6 +54,7 @@ def published_puzzles(
     """
     if not 2 <= people <= 8:
         raise UsageError(f"published are puzzles of 2 to 8 people, got {people}")
+    variant = twin_kind(variant)
     if variant not in VARIANTS:
         raise UsageError(f"a variant is one of {', '.join(VARIANTS)}, got {variant!r}")
     if split not in ("test", "train", "all"):
@@ -75,6 +77,7 @@ def published(people: int, variant: str = "clean", split: str = "all") -> list[d
     >>> published(2, split="test")[0]["solution_text"]
     'Zoey is a knave, and Oliver is a knight.'
     """
+    variant = twin_kind(variant)
     style = variant if variant in STYLES else "plain"
     return [
         record(p, render(p, style))
@@ -107,8 +110,20 @@ def record(puzzle: Puzzle, rendered: Rendered | None = None) -> dict[str, Any]:
     }
 
 
-def to_jsonl(records: Iterable[dict[str, Any]], path: str | Path) -> Path:
+Exported = dict[str, Any] | Puzzle | None
+
+
+def _records(items: Iterable[Exported]) -> list[dict[str, Any]]:
+    return [record(i) if isinstance(i, Puzzle) else i for i in items if i is not None]
+
+
+def to_jsonl(records: Iterable[Exported], path: str | Path) -> Path:
     """Write records to a JSON-lines file, one a line, and return its path.
+
+    Args:
+        records: Records, or puzzles, which become records in their published wording; None (a twin
+            that was not found) is left out.
+        path: The file.
 
     Raises:
         OutputError: If it cannot be written.
@@ -117,18 +132,21 @@ def to_jsonl(records: Iterable[dict[str, Any]], path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
-            for entry in records:
+            for entry in _records(records):
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
-def to_datasets(records: Sequence[dict[str, Any]]) -> Any:
+def to_datasets(records: Iterable[Exported]) -> Any:
     """The records as a `datasets.Dataset`, with the columns of the published one.
+
+    Args:
+        records: As for `to_jsonl`.
 
     Raises:
         MissingExtra: If the package `datasets` is not installed.
     """
     datasets = need("datasets", "audit")
-    return datasets.Dataset.from_list(list(records))
+    return datasets.Dataset.from_list(_records(records))

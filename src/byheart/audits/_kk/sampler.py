@@ -6,6 +6,7 @@ With seed 1234 the sampler gives the published puzzles, in their order (Xie et a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from byheart.audits._kk.grammar import (
     as_statements,
     depth,
     leaves,
+    twin_kind,
 )
 from byheart.audits._kk.solver import solve, unique
 from byheart.core.errors import DataError, UsageError
@@ -98,6 +100,8 @@ class Sampler:
     """
 
     def __init__(self, n_people: int, depth: int = 2, width: int = 2, seed: int = 1234) -> None:
+        n_people, depth = _whole("people", n_people), _whole("depth", depth)
+        width, seed = _whole("width", width), _whole("seed", seed)
         if not 2 <= n_people <= MAX_PEOPLE:
             raise UsageError(f"people must be 2 to {MAX_PEOPLE}, got {n_people}")
         if not 1 <= depth <= 8:
@@ -118,6 +122,7 @@ class Sampler:
             DataError: If one puzzle was not found in 1,000 tries: there are only so many puzzles of
                 a kind. (The authors' code returns fewer without a word.)
         """
+        n = _whole("n", n)
         if n < 0:
             raise UsageError(f"n must not be negative, got {n}")
         known = {p.statements for p in exclude}
@@ -152,8 +157,17 @@ class Sampler:
         )
 
 
+def _whole(label: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{label} is a whole number, got {value!r}") from None
+
+
 def perturb(
-    puzzle: Puzzle,
+    puzzle: Puzzle | Any,
     kind: str = "leaf",
     n: int | None = None,
     *,
@@ -166,7 +180,7 @@ def perturb(
     """A twin that differs in one statement, has one solution, and not the puzzle's own.
 
     Args:
-        puzzle: The original.
+        puzzle: The original, or its statements.
         kind: ``"statement"`` draws the whole statement of one person anew, ``"leaf"`` one leaf.
         n: None for one twin (or None where there is none); else a list of up to `n` different ones.
         rng: A stream (`Sampler.rng`) to draw from, or a seed; None takes the puzzle's index.
@@ -189,15 +203,21 @@ def perturb(
     >>> sum(a != b for a, b in zip(puzzle.statements, twin.statements)), twin.solution
     (1, (False, False))
     """
+    if not isinstance(puzzle, Puzzle):
+        puzzle = Puzzle.of(puzzle)
+    kind = twin_kind(kind)
     if kind not in KINDS:
         raise UsageError(f"a twin is of kind {' or '.join(map(repr, KINDS))}, got {kind!r}")
     if method not in ("draw", "enumerate"):
         raise UsageError(f"method is 'draw' or 'enumerate', got {method!r}")
     if n is not None and n < 1:
         raise UsageError(f"n must be at least 1, got {n}")
-    stream = rng if isinstance(rng, Draws) else Draws(puzzle.index if rng is None else rng)
+    if not isinstance(rng, Draws):
+        if rng is not None and not hasattr(rng, "__index__"):
+            raise UsageError(f"rng is a seed or a Draws (Sampler.rng), got {type(rng).__name__}")
+        rng = Draws(puzzle.index if rng is None else operator.index(rng))
     make = _drawn if method == "draw" else _enumerated
-    twins = make(puzzle, kind, n or 1, stream, depth, width, {puzzle.statements, *exclude})
+    twins = make(puzzle, kind, n or 1, rng, depth, width, {puzzle.statements, *exclude})
     if n is not None:
         return twins
     return twins[0] if twins else None

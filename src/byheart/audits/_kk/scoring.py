@@ -94,8 +94,9 @@ def lenient(answer: str, gold: Rendered | Sequence[str]) -> Marked:
     """Which role does the answer finally give each person?
 
     It reads from the last mark of a conclusion (or ``boxed{``) until everybody has a role, or else
-    the last lines that name everybody: "Zoey is a knave", "Zoey: Knave", "Zoey - the knave",
-    "knaves: Zoey, Noah", "Zoey is not a knight", in any case, with markdown, TeX or a table around
+    the last lines that name everybody, or the first ones, if nothing after them says otherwise:
+    "Zoey is a knave", "Zoey: Knave", "Zoey - the knave", "knaves: Zoey, Noah", "Zoey isn't a knight",
+    after a mark also "(1) knave (2) knight", in any case, with markdown, TeX, JSON or a table around
     it. Sentences with "if" give nobody a role. A person who is given both roles is not answered.
 
     Args:
@@ -143,13 +144,14 @@ def _role_words(golds: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(used))
 
 
-_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|\\[,;! ]|[*_`$#>{}\\|]")
+_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\b|\\[,;! ]|[*_`$#>{}\\|\"“”]")
+_NEGATED = re.compile(r"(?<=\w)n['’]t\b")
 _SPACES = re.compile(r"[^\S\n]+")
 _CONCLUSION = re.compile(r"conclusion\s*:|final answer\s*:|boxed\b", re.I)
 
 
 def _plain(text: str) -> str:
-    return _SPACES.sub(" ", _MARKUP.sub(" ", text))
+    return _SPACES.sub(" ", _MARKUP.sub(" ", _NEGATED.sub(" not", text)))
 
 
 def _final(
@@ -159,6 +161,7 @@ def _final(
     best: tuple[str, dict[str, set[str]]] = (text[-500:], {})
     for mark in list(_CONCLUSION.finditer(text))[: -_MARKS - 1 : -1]:
         block, told = _until_complete(text[mark.end() :], names, roles)
+        told = told or _numbered(text[mark.end() :], names, roles)
         if len(told) == len(names):
             return block, told
         if len(told) > len(best[1]):
@@ -174,7 +177,37 @@ def _final(
             if len(told) == len(names) and not _REASONING.search(block):
                 return block, told
             break
-    return best
+    return _opening(text, names, roles) or best
+
+
+def _numbered(block: str, names: Sequence[str], roles: Sequence[str]) -> dict[str, set[str]]:
+    """Roles by number, "(1) knight (2) a knave": the prompt numbers the people, and no names."""
+    role = "|".join(map(re.escape, roles))
+    entry = rf"[ ]?[:.]?[ ]?(?:an?[ ]|the[ ])?({role})\b(?![ ]?(?:or\b|/))"
+    listed = r"[\s,;.]*".join(rf"\({i}\){entry}" for i in range(1, len(names) + 1))
+    found = re.match(rf"\s*{listed}(?![\s,;.]*\({len(names) + 1}\))", block, re.I)
+    if not found:
+        return {}
+    return {n: {g.casefold()} for n, g in zip(names, found.groups(), strict=True)}
+
+
+def _opening(
+    text: str, names: Sequence[str], roles: Sequence[str]
+) -> tuple[str, dict[str, set[str]]] | None:
+    """An answer that comes first and is explained afterwards: its first sentences, as few as name
+    everybody, unless they only suppose or report, or a later one gives somebody another role."""
+    block = ""
+    pieces = re.split(r"(?<=[.;\n])", text)
+    for i, piece in enumerate(pieces):
+        block += piece
+        if i > 2 * len(names) + 4 or _REASONING.search(piece) or _REPORT.search(piece):
+            return None
+        told = _told(block, names, roles)
+        if len(told) == len(names):
+            later = _told("".join(pieces[i + 1 :]), names, roles)
+            again = any(given - told[name] for name, given in later.items())
+            return None if again else (block, told)
+    return None
 
 
 def _until_complete(
@@ -192,6 +225,13 @@ def _until_complete(
 
 
 _REASONING = re.compile(r"\b(?:if|suppose|assum\w+|would|could|cannot)\b", re.I)
+_REPORT = re.compile(
+    r"\b(?:sa(?:id|ys?|ying)|t(?:old|ells?)|stat(?:e|es|ed|ement)|according|words|remark\w*|declar\w*|"
+    r"express\w*|put|assert\w*|mention\w*|comment\w*|not(?:es|ed)|claim\w*)\b",
+    re.I,
+)
+"""A sentence that repeats what somebody said is no answer."""
+
 _CONDITIONAL = re.compile(r"\b(?:if|suppose|assum(?:e|ing))\b", re.I)
 """A sentence that says what would follow gives nobody a role."""
 
@@ -208,8 +248,8 @@ def _told(block: str, names: Sequence[str], roles: Sequence[str]) -> dict[str, s
     block = "".join("" if _CONDITIONAL.search(s) else s for s in sentences)
     single = re.compile(
         rf"\b(?P<name>{name})\b[ ]?(?:is|was|are|must be|has to be|=+>?|-+>?|[:→–—,(])?"
-        rf"(?:[ ](?:also|therefore|indeed|thus))?[ ]?(?P<not>not[ ])?(?:an?[ ]|the[ ])?"
-        rf"(?P<role>{role})\b(?P<both>[ ]?(?:or|/)[ ]?(?:an?[ ])?(?:{role})\b)?",
+        rf"(?:[ ](?:also|therefore|indeed|thus|definitely|clearly|certainly|actually|really))?[ ]?(?P<not>not[ ])?(?:an?[ ]|the[ ])?"
+        rf"(?P<role>{role})(?:s(?=[ ]?[)]))?\b(?P<both>[ ]?(?:or|/)[ ]?(?:an?[ ])?(?:{role})\b)?",
         re.I,
     )
     for found in single.finditer(block):

@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from byheart.audits._kk.grammar import MAX_PEOPLE, Statement, Statements, as_statements, canonical
 from byheart.core.errors import DataError
 
@@ -23,6 +25,9 @@ Solution = tuple[bool, ...]
 _LISTED = 12
 """Up to so many people all assignments are kept as tuples."""
 
+_MANY = 256
+"""More solutions than these are listed by numpy."""
+
 
 def solve(statements: Any) -> list[Solution]:
     """Every solution of a puzzle, in the order of enumeration.
@@ -31,7 +36,7 @@ def solve(statements: Any) -> list[Solution]:
     is false.
 
     Args:
-        statements: Tuples of the grammar, one a person, or their string form.
+        statements: Tuples of the grammar, one a person, or their string form, or a `Puzzle`.
 
     Returns:
         Tuples of one Boolean a person, True for a knight; empty if there is no solution.
@@ -44,12 +49,12 @@ def solve(statements: Any) -> list[Solution]:
     >>> solve("(('telling-truth', 1), ('telling-truth', 0))")
     [(True, True), (False, False)]
     """
-    if isinstance(statements, str):
-        statements = as_statements(statements)
+    if not isinstance(statements, tuple):
+        statements = as_statements(getattr(statements, "statements", statements))
     try:
         left = consistent(statements)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError):
-        # not canonical: lists, numpy's integers, a generator, or no puzzle at all
+        # not canonical: lists or numpy's integers inside, or no puzzle at all
         statements = as_statements(statements)
         left = consistent(statements)
     return _listed(left, len(statements)) if left else []
@@ -191,6 +196,11 @@ def _assignments(people: int) -> list[Solution]:
 
 
 def _listed(left: int, people: int) -> list[Solution]:
+    if left.bit_count() > _MANY:  # taking bit after bit from so long a number is quadratic
+        bits = np.frombuffer(left.to_bytes((1 << people) // 8, "little"), dtype=np.uint8)
+        at = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+        digits = at[:, None] >> np.arange(people - 1, -1, -1) & 1
+        return [tuple(row) for row in (digits == 0).tolist()]
     out = []
     short = people <= _LISTED
     while left:

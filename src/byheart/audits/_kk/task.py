@@ -13,6 +13,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value,
 from inspect_ai.solver import TaskState, generate
 
 from byheart.audits._kk import scoring
+from byheart.audits._kk.grammar import twin_kind
 from byheart.audits._kk.metrics import consistency_ratio, limem
 from byheart.audits._kk.prompts import prompt
 from byheart.audits._kk.sampler import KINDS, Puzzle, perturb
@@ -87,7 +88,7 @@ def kk_task(
 
     Args:
         puzzles: The originals; worded with 1234 + their index.
-        perturbations: ``statement``, ``leaf`` or styles.
+        perturbations: ``statement``, ``leaf`` or styles (``reorder`` for short).
         twins: Twins that there are already, by kind, None where there is none.
         cot: Ask for reasoning first.
         shots: 1 shows a solved puzzle first.
@@ -116,6 +117,7 @@ def kk_task(
             )
         )
 
+    perturbations = [twin_kind(k) for k in perturbations]
     for kind in perturbations:
         if kind not in (*KINDS, *STYLES):
             raise UsageError(

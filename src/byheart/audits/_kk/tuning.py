@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from byheart.audits._kk.grammar import twin_kind
 from byheart.audits._kk.metrics import limem
 from byheart.audits._kk.prompts import training_text
 from byheart.audits._kk.sampler import KINDS, Puzzle, perturb
@@ -83,6 +84,7 @@ def fine_tune(
     targets: Sequence[str] = TARGETS,
     max_length: int = 512,
     eos: bool = False,
+    fp16: bool = False,
     seed: int = 42,
     callbacks: Sequence[Any] = (),
 ) -> Any:
@@ -103,6 +105,7 @@ def fine_tune(
         targets: Modules that get an adapter; those that the model does not have are left out.
         max_length: Longer texts are cut at the end (512 tokens).
         eos: Learn to stop after the answer (off in the paper).
+        fp16: Mixed half precision, as in the paper; on a GPU only (off).
         seed: Of initial adapters, order and dropout (42).
         callbacks: `transformers.TrainerCallback`s.
 
@@ -110,12 +113,16 @@ def fine_tune(
         The peft model. ``.losses`` holds the training loss of every step.
 
     Raises:
-        UsageError: If no text is left to learn, or the model has none of the targets.
+        UsageError: If no text is left to learn, the model has none of the targets, or `fp16` is asked
+            for on a CPU.
     """
     torch = need("torch", "torch")
     peft = need("peft", "torch")
     transformers = need("transformers", "torch")
 
+    device = next(model.parameters()).device.type
+    if fp16 and device == "cpu":
+        raise UsageError("fp16 needs a GPU, and the model is on the CPU; give fp16=False")
     transformers.set_seed(seed)
     rows = [r for r in (_row(tokenizer, a, b, max_length, eos) for a, b in texts) if r]
     if not rows:
@@ -141,7 +148,6 @@ def fine_tune(
 
     import tempfile
 
-    device = next(model.parameters()).device.type
     with tempfile.TemporaryDirectory() as folder:  # nothing is saved; the trainer wants a place
         trainer = transformers.Trainer(
             model=model,
@@ -149,7 +155,7 @@ def fine_tune(
                 output_dir=folder, num_train_epochs=epochs, learning_rate=lr,
                 per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation,
                 seed=seed, save_strategy="no", report_to=[], logging_steps=1, disable_tqdm=True,
-                remove_unused_columns=False, use_cpu=device == "cpu", log_level="error",
+                remove_unused_columns=False, fp16=fp16, use_cpu=device == "cpu", log_level="error",
             ),
             train_dataset=rows,
             data_collator=collate,
@@ -234,6 +240,7 @@ def evaluate(
         raise UsageError("no puzzle is given")
     if scorer not in ("lenient", "strict"):
         raise UsageError(f"scorer is 'lenient' or 'strict', got {scorer!r}")
+    perturbations = [twin_kind(k) for k in perturbations]
     for kind in perturbations:
         if kind not in (*KINDS, *STYLES):
             raise UsageError(
@@ -324,11 +331,11 @@ def study(
         Two points for each measurement: train and test.
 
     Raises:
-        UsageError: If `epochs` do not rise from 1, or parts overlap.
+        UsageError: If `epochs` do not rise, or parts overlap.
     """
     marks = sorted(set(epochs))
-    if not marks or marks[0] < 1 or list(epochs) != marks:
-        raise UsageError(f"epochs must rise, from 1 on, got {tuple(epochs)}")
+    if not marks or marks[0] < 0 or marks[-1] < 1 or list(epochs) != marks:
+        raise UsageError(f"epochs must rise, from 0 on, to at least 1, got {tuple(epochs)}")
     both = {p.statements for p in train} & {p.statements for p in test}
     if both:
         raise UsageError(f"{len(both)} puzzles stand in train and test; test must be unseen")
@@ -360,5 +367,7 @@ def study(
                 measure(epoch, held.get_base_model() if hasattr(held, "get_base_model") else held)
                 held.train()
 
+    if marks[0] == 0:
+        measure(0, model)
     fine_tune(model, tokenizer, texts, epochs=marks[-1], seed=seed, callbacks=[Ask()], **tuning)
     return out

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from byheart.audits._kk.draws import Draws
-from byheart.audits._kk.grammar import LEAVES, Statement
+from byheart.audits._kk.grammar import LEAVES, Statement, twin_kind
 from byheart.audits._kk.sampler import Puzzle
 from byheart.core.errors import UsageError
 
@@ -193,7 +193,7 @@ def lay_out(
 
 def _styles(style: str | Sequence[str]) -> list[str]:
     styles = [style] if isinstance(style, str) else list(style)
-    styles = [s for s in styles if s not in ("", "plain")]
+    styles = [twin_kind(s) for s in styles if s not in ("", "plain")]
     for s in styles:
         if s not in STYLES:
             raise UsageError(f"a style is one of plain, {', '.join(STYLES)}, got {s!r}")

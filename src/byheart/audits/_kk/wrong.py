@@ -58,7 +58,8 @@ def wrong_thoughts(
     Args:
         puzzles: In order; for ``"replace_one_step"`` at least two.
         kind: ``"shuffle"`` permutes the steps, ``"replace_one_step"`` takes one from another
-            puzzle, with the names mapped by position.
+            puzzle of as many people, with the names mapped by position, one after the other, as in
+            the authors' code (a name that both puzzles have may be mapped twice).
         seed: The data set's.
 
     >>> puzzle = Puzzle.of((("lying", 1), ("and", ("telling-truth", 0), ("telling-truth", 1))))
@@ -73,6 +74,12 @@ def wrong_thoughts(
     elif kind == "replace_one_step":
         if len(puzzles) < 2:
             raise UsageError("a step is taken from another puzzle: give at least 2 puzzles")
+        sizes = sorted({p.people for p in puzzles})
+        if len(sizes) > 1:
+            raise UsageError(
+                "a step is taken from a puzzle of as many people, and these have "
+                f"{', '.join(map(str, sizes))}; give one number at a time"
+            )
         rng = Draws(seed)
         for i, own in enumerate(steps):
             at = rng.integers(0, len(own))
