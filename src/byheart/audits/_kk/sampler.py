@@ -412,11 +412,11 @@ def _all_statements(speaker: int, people: int, depth: int) -> Iterator[tuple[flo
     for leaf in all_leaves:
         yield 1 / (6 * m), leaf
         yield 1 / (6 * m), ("not", leaf)
-    for operator in ("and", "or", "->", "<=>"):
+    for kind in ("and", "or", "->", "<=>"):
         for a in all_leaves:
             for b in all_leaves:
                 if a != b:
-                    yield 1 / (6 * m * (m - 1)), (operator, a, b)
+                    yield 1 / (6 * m * (m - 1)), (kind, a, b)
 
 
 def _all_other_leaves(
