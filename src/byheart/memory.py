@@ -7,6 +7,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,10 @@ class Memory(CubeVerbs):
         """
         several = [what] if isinstance(what, str | Item | Mapping) else what
         return self.store.write([_item(w, fields) for w in several])
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Several writes as one: all of them are kept, or none; see `SqliteStore.transaction`."""
+        return self.store.transaction()
 
     def write_chat(
         self, conversation: Any, *, source: str = "chat", thread: str | None = None

@@ -106,6 +106,40 @@ def a_write_is_all_or_nothing(make: Make) -> None:
 
 
 @rule
+def a_transaction_is_all_or_nothing(make: Make) -> None:
+    """Several calls are kept as a whole; one that fails and is caught takes back itself alone."""
+    store = make("acme/ana")
+    first = store.write([Item("the first")]).ids[0]
+    with store.transaction():
+        second = store.supersede(first, "the second").ids[0]
+        _same("what was written is read within", store.get(second).content, "the second")
+        _raises("recall within", UsageError, lambda: store.recall("second"))
+        _raises("a second supersession", ByheartError, lambda: store.supersede(first, "no"))
+        with store.transaction():
+            store.write([Item("and more")])
+    _same("all of it", sorted(i.content for i in store.items()), ["and more", "the second"])
+    entries, head = len(list(store.log())), list(store.log())[-1].hash
+
+    def fail() -> None:
+        with store.transaction():
+            store.supersede(second, "the third")
+            store.write([Item("lost")])
+            raise UsageError("stop")
+
+    _raises("what stops it", UsageError, fail)
+    _same("entries after a failure", len(list(store.log())), entries)
+    _same("the log after a failure", list(store.log())[-1].hash, head)
+    _same(
+        "items after a failure",
+        sorted(i.content for i in store.items()),
+        ["and more", "the second"],
+    )
+    store.write([Item("goes on")])
+    _true("found afterwards", bool(store.recall("goes on", 1)))
+    _same("nothing is wrong", store.check(), [])
+
+
+@rule
 def every_write_has_one_entry_and_the_log_is_in_order(make: Make) -> None:
     store = make("a/ana")
     made = [store.write([Item(f"note {i}")]).id for i in range(20)]

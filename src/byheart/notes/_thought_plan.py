@@ -10,6 +10,7 @@ from typing import Any
 from byheart.core.errors import StoreError, UnknownName, UsageError
 from byheart.core.item import Item
 from byheart.core.memory import Receipt
+from byheart.notes._as_one import as_one
 from byheart.notes._thought import (
     Thought,
     covers,
@@ -215,20 +216,22 @@ class Plan:
     def apply(self, memory: Any, first: Sequence[Item]) -> list[Receipt]:
         """Write: new items in one entry of the caller's, then each change by itself.
 
-        In this order nothing is missing at any moment: what is new is there before what it makes
-        superfluous ends.
+        A memory with transactions keeps all of it or nothing. In others nothing is missing at any
+        moment: what is new is there before what it makes superfluous ends.
 
         Raises:
             StoreError: Somebody else changed one of the thoughts meanwhile; nothing is left of this.
         """
         out: list[Receipt] = []
+        whole = False
         try:
-            if first or self._writes:
-                out.append(memory.write([*first, *self._writes]))
-            for id, item in self._changes:
-                out.append(memory.supersede(id, item))
+            with as_one(memory) as whole:
+                if first or self._writes:
+                    out.append(memory.write([*first, *self._writes]))
+                for id, item in self._changes:
+                    out.append(memory.supersede(id, item))
         except StoreError as error:
-            for done in reversed(out):
+            for done in () if whole else reversed(out):
                 memory.undo(done)
             raise StoreError(
                 f"a thought was changed by somebody else meanwhile ({error}); nothing of this turn was "

@@ -31,6 +31,7 @@ from byheart.core.errors import (
 from byheart.core.item import Item, Scope, new_id
 from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model
+from byheart.notes._as_one import as_one
 from byheart.notes._linked_decision import Change, Decision, Linker, checked
 from byheart.notes._linked_erase import erase as erase_notes
 from byheart.notes._linked_index import DIGITS, StoreIndex
@@ -267,7 +268,15 @@ class LinkedNotes(ReadMethods):
         return "rules" if self.model is None else self.model.name
 
     def _flush(self, plans: Sequence[_Plan]) -> list[LinkReceipt]:
-        """Write what was planned; the last plan may change neighbours."""
+        """Write what was planned, as a whole where the memory has transactions."""
+        with as_one(self.memory):
+            out, items = self._written(plans)
+        if items:
+            self.index.embed(items)
+        return out
+
+    def _written(self, plans: Sequence[_Plan]) -> tuple[list[LinkReceipt], list[Item]]:
+        """Receipts, and the items to be embedded; the last plan may change neighbours."""
         fresh = [p for p in plans if not p.again]
         steps: list[Receipt] = []
         if fresh:
@@ -286,9 +295,7 @@ class LinkedNotes(ReadMethods):
             ids = tuple(n.id for n in evolved)
             why = (*plan.rejected, *refused)
             out.append(LinkReceipt(plan.note, plan.note.links, ids, why, plan.calls, tuple(mine)))
-        if items:
-            self.index.embed(items)
-        return out
+        return out, items
 
     def _evolved(
         self, plan: _Plan, steps: list[Receipt]
@@ -365,11 +372,14 @@ class LinkedNotes(ReadMethods):
                     f"note {root_of(item)} links to {what.id}; undo that note first, or erase"
                 )
         steps: list[Receipt] = []
+        whole = False
         try:
-            for step in reversed(what.steps):
-                steps.append(self.memory.undo(step))
+            with as_one(self.memory) as whole:
+                for step in reversed(what.steps):
+                    steps.append(self.memory.undo(step))
         except ByheartError:
-            self._take_back(steps)
+            if not whole:
+                self._take_back(steps)
             raise
         last = steps[-1]
         seq = None if steps[0].seq is None or last.seq is None else (steps[0].seq[0], last.seq[1])

@@ -24,6 +24,7 @@ from byheart.core.errors import FrozenError, ModelError, StoreError, UnknownName
 from byheart.core.item import Item, Scope, moment
 from byheart.core.memory import Receipt, Selector
 from byheart.core.model import Model, load
+from byheart.notes._as_one import as_one
 from byheart.notes._proposals import Proposal, note_rejection, open_memory
 from byheart.notes._thought import (
     RETIRED,
@@ -211,7 +212,7 @@ class ThoughtMemory:
         """Extract thoughts from a turn, insert them, forget what they contradict, merge.
 
         All that a model is asked is asked before anything is written: where it fails, nothing
-        changes. A process that is killed while writing leaves whole thoughts and loses none.
+        changes. What is written is one transaction: a process that is killed leaves all or nothing.
 
         Args:
             question: The user's words.
@@ -279,8 +280,9 @@ class ThoughtMemory:
             unit(self._embed(merged))  # an encoder that fails must fail before anything is written
         if thoughts:
             self.index.keep_settings()
-        receipts = plan.apply(self.memory, first)
-        rejected = self._log_rejections(plan, about)
+        with as_one(self.memory):
+            receipts = plan.apply(self.memory, first)
+            rejected = self._log_rejections(plan, about)
         if self._embed is not None and getattr(self._store, "embedder", None) is not None:
             # so that a restart need not: derived, and made at the next opening if it fails here
             with suppress(ModelError):
@@ -365,12 +367,14 @@ class ThoughtMemory:
         """
         done: list[Receipt] = []
         with self._lock:
+            whole = False
             try:
-                for one in reversed(receipt.receipts):
-                    if one.seq is not None:
-                        done.append(self._undo(one))
+                with as_one(self.memory) as whole:
+                    for one in reversed(receipt.receipts):
+                        if one.seq is not None:
+                            done.append(self._undo(one))
             except StoreError:
-                for back in reversed(done):
+                for back in () if whole else reversed(done):
                     self.memory.undo(back)
                 raise
         if not done:

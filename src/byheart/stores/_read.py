@@ -165,6 +165,7 @@ class ReadMethods:
             UsageError: An empty query, k below 1, times that cannot be read.
             ModelError: The embedder failed.
         """
+        self._c.apart("recall")
         with self._read_lock:
             members = None if cube is None else self._cube_rows(cube, known_at)
             return recall(

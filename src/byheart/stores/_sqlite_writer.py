@@ -107,6 +107,7 @@ class SqliteConnections(Connections):
     def alone(self) -> Iterator[sqlite3.Connection]:
         """The writer's connection outside of a transaction, for VACUUM and checkpoints."""
         self._after_fork()
+        self.apart("VACUUM")
         with self._lock, told(self.path):
             self._set_durable(True)
             yield self._writer

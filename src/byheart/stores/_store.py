@@ -6,6 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self
 
 from byheart.core.errors import FrozenError, StoreError, UnknownName, UsageError
@@ -189,6 +190,29 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
 
     # ---------------------------------------------------------------- writing
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """Several calls as one: all that is written within is kept, or none of it.
+
+        Other threads and processes see it when the block ends, and wait with their own writes until
+        then, so it should be short. What reads back within sees what was written. An exception that
+        leaves the block takes everything back; one that is caught within takes back its call alone.
+
+        >>> import tempfile
+        >>> from byheart.stores import SqliteStore
+        >>> store = SqliteStore(Path(tempfile.mkdtemp()) / "m.db", "acme/ana")
+        >>> with store.transaction():
+        ...     old = store.write([Item("Ana lives in Porto")]).ids[0]
+        ...     new = store.supersede(old, "Ana lives in Lisbon")
+        >>> [item.content for item in store.items()]
+        ['Ana lives in Lisbon']
+        >>> store.close()
+
+        Raises:
+            UsageError: Within: `recall`, `embed`, `erase`, `rebuild` and `check`, which keep or need
+                more than the log.
+        """
+        return self._c.transaction()  # type: ignore[no-any-return]
+
     def write(self, items: Iterable[Item], *, draft: bool = False) -> Receipt:
         """Keep items, all or none; on disk when it returns.
 
@@ -349,6 +373,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
         Returns:
             What was reached, and in `beyond` what cannot be.
         """
+        self._c.apart("erase")
         return _erase.erase(
             self, Selector.of(selector), versions=versions, derived=derived, vacuum=vacuum
         )
@@ -362,6 +387,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
             head: The hash that the newest entry had (`head()`), kept elsewhere: then a cut-off end
                 of the log is found too.
         """
+        self._c.apart("check")
         return _check.check(self, head)
 
     def head(self) -> tuple[int, str]:
@@ -376,6 +402,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
         Raises:
             CorruptStore: The log itself is damaged.
         """
+        self._c.apart("rebuild")
         return _check.rebuild(self)
 
     def stats(self) -> dict[str, Any]:
@@ -388,6 +415,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
         Raises:
             ModelError: The embedder failed; what was embedded before is kept.
         """
+        self._c.apart("embed")
         self._embedder_id()
         error, self._background_error = self._background_error, None
         if error is not None:

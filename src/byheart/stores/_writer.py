@@ -10,7 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
+from byheart.core.errors import StoreError, UsageError
+
 __all__ = ["Conn", "Connections", "Job"]
+
+_GONE = (
+    "the database ended the transaction by itself (a full disk does that); nothing of it was kept"
+)
 
 T = TypeVar("T")
 
@@ -141,6 +147,14 @@ class Connections(ABC):
         """
         self._after_fork()
         ticket: _Ticket[T] = _Ticket(job, durable)
+        if self.in_transaction:
+            if not self._open_transaction(self._writer):
+                raise StoreError(_GONE)
+            with self.told():
+                self._run(ticket, alone=False)
+            if ticket.error is not None:
+                raise ticket.error
+            return ticket.result  # type: ignore[no-any-return]
         self._queue.append(ticket)
         with self._lock:
             if not ticket.done:
@@ -151,6 +165,47 @@ class Connections(ABC):
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[no-any-return]
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is within `transaction`."""
+        return getattr(self._local, "within", False)
+
+    def apart(self, what: str) -> None:
+        """Refuse, within `transaction`, what takes up or leaves traces beside the log.
+
+        Raises:
+            UsageError: This thread is within one.
+        """
+        if self.in_transaction:
+            raise UsageError(
+                f"{what} is not possible within a transaction; call it before or after"
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What this thread writes within is kept as a whole or not at all; others wait meanwhile."""
+        self._after_fork()
+        if self.in_transaction:
+            yield
+            return
+        with self._lock:
+            with self.told():
+                self._begin(True)
+            self._local.within = True
+            try:
+                yield
+                if not self._open_transaction(self._writer):
+                    raise StoreError(_GONE)
+                with self.told():
+                    self._finish()
+            except BaseException:
+                with contextlib.suppress(Exception), self.told():
+                    if self._open_transaction(self._writer):
+                        self._writer.execute("ROLLBACK")
+                raise
+            finally:
+                self._local.within = False
 
     def _commit(self, batch: list[_Ticket[Any]]) -> None:
         try:
@@ -199,6 +254,10 @@ class Connections(ABC):
     def reading(self) -> Iterator[Any]:
         """This thread's connection, in one snapshot: all it reads is of the same moment."""
         self._after_fork()
+        if self.in_transaction:  # sees what it wrote
+            with self.told():
+                yield self._writer
+            return
         with self.told():
             conn = getattr(self._local, "conn", None)
             if conn is not None and self._open_transaction(conn):
