@@ -71,7 +71,7 @@ def words(seed, n):
     return tuple(out[:n])
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCE))
+@pytest.mark.parametrize("name", sorted(n for n in REFERENCE if "words_seed" in REFERENCE[n]))
 def test_with_the_authors_seed_the_pairs_are_theirs(name):
     told = REFERENCE[name]
     sizes = {k: told[k] for k in ("excerpt", "segment", "n", "extra", "seed")}
@@ -87,6 +87,24 @@ def test_with_the_authors_seed_the_pairs_are_theirs(name):
         Book("r", words(told["words_seed"], 6000)), **{**sizes, "seed": 5}, compat=True
     )
     assert [p.start for p in other] != [p.start for p in pairs]
+
+
+@pytest.mark.parametrize("name", sorted(n for n in REFERENCE if n.startswith("array")))
+def test_with_the_authors_seed_arrays_give_their_pairs(name):
+    """Their sampler for arrays of any shape: no sentences, another rule at the upper edge."""
+    told = REFERENCE[name]
+    sizes = {k: told[k] for k in ("excerpt", "segment", "bins", "n", "extra", "seed")}
+    book = Book("r", tuple(map(str, range(told["length"]))), sentences=False)
+    pairs = make_pairs(book, **sizes, compat=True)
+    assert [p.start for p in pairs[:: len(told["shown"])]] == told["starts"]
+    for edge, expected in told["shown"].items():
+        some = [p for p in pairs if p.bin == int(edge)]
+        shown = [
+            [p.first_at, p.second_at] if p.earlier_first else [p.second_at, p.first_at]
+            for p in some
+        ]  # fmt: skip
+        assert expected == shown
+        assert told["keys"][edge] == "".join(p.answer() for p in some)
 
 
 def test_the_authors_bins_and_seeds():

@@ -1,7 +1,10 @@
 """The authors' sampling with numpy's legacy generator, draw for draw, for pairs that match theirs.
 
 Their procedure rejects where `make_pairs` draws from a list, and permutes the whole book for every
-excerpt; both are kept, since every call moves the stream of random numbers on.
+excerpt; both are kept, since every call moves the stream of random numbers on. They have it twice, for
+texts and for arrays (here sequences without sentences). The one for arrays takes a distance equal to
+the upper edge, keeps the excerpts of a draw that was not even and judges them with the next, and
+holds the places of segments against the uniform distribution.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ def reference_draw(
         table = np.zeros((total, 2), dtype=int)
         for i, start in enumerate(starts):
             free = _free(book, start, excerpt, segment)
-            found = _pair(free, low, high, rng)
+            found = _pair(free, low, high, rng, book.sentences)
             if found is None:
                 failed.add(i)
                 continue
@@ -69,7 +72,7 @@ def reference_draw(
     drop = _dropped(failed, total, extra, rng, book.id)
     kept = [i for i in range(total) if i not in drop]
     shown = np.concatenate([table[kept, 0] for table in spots])
-    if not _even_over(shown, np.concatenate(pools)):
+    if not _even_over(shown, np.concatenate(pools) if book.sentences else excerpt - segment):
         raise DataError(
             f"{book.id}: the positions of segments differ from those that were possible (seed "
             f"{seed}); the authors' procedure gives up here, so take another seed"
@@ -82,8 +85,10 @@ def _excerpts(book: Book, length: int, total: int, rng: np.random.RandomState) -
     from scipy.stats import uniform as flat
 
     size = len(book)
+    starts: list[int] = []
     for _ in range(_REDRAWS + 1):
-        starts = []
+        if book.sentences:
+            starts = []
         for _ in range(total):
             start = int(rng.choice(range(size - length), replace=False))
             while start > 0 and not book.starts[start]:
@@ -91,7 +96,7 @@ def _excerpts(book: Book, length: int, total: int, rng: np.random.RandomState) -
             starts.append(start)
         spread = flat(loc=0.0, scale=(size - length) / size).cdf
         if kstest([s / size for s in starts], spread).pvalue > _KS:
-            return starts
+            return starts[:total]
     raise DataError(f"{book.id}: excerpts could not be spread evenly over the book")
 
 
@@ -102,7 +107,7 @@ def _free(book: Book, start: int, excerpt: int, segment: int) -> np.ndarray:
 
 
 def _pair(
-    free: np.ndarray, low: int, high: int, rng: np.random.RandomState
+    free: np.ndarray, low: int, high: int, rng: np.random.RandomState, sentences: bool
 ) -> tuple[int, int] | None:
     for _ in range(_TRIES + 1):
         one = rng.choice(free, replace=False)
@@ -111,7 +116,8 @@ def _pair(
         fitting = offsets[(np.abs(offsets) > low) & (np.abs(offsets) <= high)]
         if len(fitting):
             two = one + rng.choice(fitting)
-            return (int(one), int(two)) if abs(int(two) - int(one)) < high else None
+            apart = abs(int(two) - int(one))
+            return (int(one), int(two)) if apart < high or not sentences else None
     return None
 
 
@@ -129,7 +135,10 @@ def _dropped(
     return failed | set(rng.choice(rest, extra - len(failed), replace=False).tolist())
 
 
-def _even_over(shown: np.ndarray, pool: np.ndarray) -> bool:
+def _even_over(shown: np.ndarray, among: np.ndarray | int) -> bool:
+    """Against the places that were possible, or against all from 0 on."""
     from scipy.stats import kstest
+    from scipy.stats import uniform as flat
 
-    return bool(kstest(shown, pool).pvalue > _KS)
+    told = flat(loc=0.0, scale=among).cdf if isinstance(among, int) else among
+    return bool(kstest(shown, told).pvalue > _KS)
