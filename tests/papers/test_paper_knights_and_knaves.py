@@ -84,6 +84,8 @@ def test_the_large_case_runs_on_a_small_model(tmp_path):
         epochs=(1, 2), batch=3, accumulation=1, rank=2, max_tokens=8,
     )  # fmt: skip
     assert len(result.checks) == 6
+    assert (tmp_path / "knights-and-knaves-full.svg").read_text().startswith("<?xml")
+    assert [p.name for p in result.figures] == ["knights-and-knaves-full.svg"]
     assert result.verdict in ("reproduced", "partly reproduced", "not reproduced")
     assert any(n.startswith("chain of thought, epoch 2, train") for n in result.notes)
     assert json.loads((tmp_path / "result.json").read_text())["key"] == "knights-and-knaves"

@@ -60,6 +60,10 @@ def test_the_large_case_counts_the_published_rules(monkeypatch, tmp_path):
         lambda *a, **k: CallableModel(lambda p: "Final Guess: ```lambda x, y, z: x < y < z```"),
     )
     result = paper.run(full=True, model="stand-in", out=tmp_path)
+    assert [p.name for p in result.figures] == ["wilt-full.png"]
+    assert (tmp_path / "wilt-full.png").read_bytes().startswith(b"\x89PNG")
+    small = paper.run(full=True, model="stand-in", rules=3)
+    assert small.checks[0].measured == "1 of 3, 0.0 attempts"
     assert result.checks[0].measured == "1 of 50, 0.0 attempts"
     assert result.verdict == "reproduced"
     assert any(f.name == "wilt/recited" for f in result.findings)

@@ -35,7 +35,7 @@ def run_full(
     """Direct and chain-of-thought tuning on `train` puzzles; accuracy and LiMem by perturbation.
 
     Args:
-        out: Folder for ``result.json``.
+        out: Folder for figure and ``result.json``.
         progress: As for `byheart.reproduce`.
         device: As for `byheart.load`.
         model: What `byheart.load` takes, or a local model.
@@ -85,8 +85,13 @@ def run_full(
             + ", ".join(f"{k} {v:.2f}" for k, v in p.limem.items())
             for p in told
         ]
+    figures = []
+    if out is not None:
+        from byheart.papers._kk_figure import draw_full
+
+        figures.append(draw_full(points, people, Path(out)))
     result = Result(
-        "knights-and-knaves", CLAIM, verdict_of(checks), checks,
+        "knights-and-knaves", CLAIM, verdict_of(checks), checks, figures=figures,
         seconds=time.perf_counter() - started, notes=notes,
     )  # fmt: skip
     if out is not None:

@@ -26,10 +26,11 @@ from byheart.audits._wilt.players import Played, Player, collect
 from byheart.audits._wilt.rules import RULES_FULL, Rule
 from byheart.audits._wilt.space import HypothesisSpace
 from byheart.audits.wilt import Wilt
+from byheart.core.audit import Row
 from byheart.core.errors import UsageError, need
 from byheart.core.finding import Evidence, Finding
 from byheart.core.run import measure
-from byheart.core.stats import contrast
+from byheart.core.stats import contrast, wilson
 from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 __all__ = ["CLAIM", "SOURCE", "run"]
@@ -98,7 +99,7 @@ def run(
     began = time.perf_counter()
     if full:
         return _full(
-            model or "hf:HuggingFaceTB/SmolLM2-1.7B-Instruct", out, progress, device, began
+            model or "hf:HuggingFaceTB/SmolLM2-1.7B-Instruct", rules, out, progress, device, began
         )
     some = list(RULES_FULL.values())[:rules]
     done: list[_Seed] = []
@@ -297,14 +298,19 @@ def _talk(spec: str, device: str | None, progress: Progress | None) -> tuple[Che
 
 
 def _full(
-    spec: str, out: Path | None, progress: Progress | None, device: str | None, began: float
+    spec: str,
+    rules: int,
+    out: Path | None,
+    progress: Progress | None,
+    device: str | None,
+    began: float,
 ) -> Result:
-    """A model of one's own on all 50 rules and their twins."""
+    """A model of one's own on the 50 rules, or the first so many, and their twins."""
     from byheart.core.model import load
 
     audit = Wilt(subset="full", max_tokens=1024)
     done = measure(
-        load(spec, device=device), audit,
+        load(spec, device=device), audit, limit=rules,
         progress=lambda t: _tell(progress, "playing the full split", t.done / max(t.total, 1)),
     )  # fmt: skip
     if done.stopped is not None:
@@ -320,13 +326,39 @@ def _full(
             right * 50 <= 14 * len(rows),
         )
     ]
+    games = [r for r in done.rows if r.meta["kind"] == "game"]
+    figures = [] if out is None else [_full_figure(games, Path(out))]
     result = Result(
-        "wilt", CLAIM, verdict_of(checks), checks, audit.findings(done.rows), [],
+        "wilt", CLAIM, verdict_of(checks), checks, audit.findings(done.rows), figures,
         time.perf_counter() - began, [f"model: {spec}"],
     )  # fmt: skip
     if out is not None:
         result.save(out)
     return result
+
+
+def _full_figure(games: list[Row], out: Path) -> Path:
+    """Games won by level, on published rules and on fresh ones, with intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    level = {r.pair: r.meta["level"] for r in games if r.arm == "seen"}
+    levels = list(dict.fromkeys(level.values()))
+    for shift, arm, colour in ((-0.18, "seen", "#0b6e99"), (0.18, "fresh", "#c2571a")):
+        for x, name in enumerate(levels):
+            won = [float(r.values["correct"] or 0) for r in games if r.arm == arm and level[r.pair] == name]  # fmt: skip
+            share = wilson(sum(won), len(won))
+            axes.bar(x + shift, share.value, 0.34, color=colour, label=None if x else arm)
+            axes.vlines(x + shift, share.low, share.high, color="#444444", lw=1)
+    axes.set_xticks(range(len(levels)), levels, fontsize=8)
+    axes.set_ylabel("share of games won")
+    axes.set_ylim(0, 1.02)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=8)
+    return save_figure(figure, out / "wilt-full.png")
 
 
 def _figure(done: list[_Seed], out: Path) -> Path:
