@@ -165,3 +165,25 @@ def test_the_lenient_scorer_reads_plain_answers_with_their_reasons_after(answer)
 )
 def test_and_gives_nothing_for_what_is_taken_back_or_only_supposed(answer):
     assert not lenient(answer, GOLD).right
+
+
+def test_the_metric_has_a_row_for_each_number_of_people():
+    from inspect_ai.scorer import SampleScore, Score
+
+    from byheart.audits._kk.task import limem_metric
+
+    def scored(pair, variant, people, right):
+        about = {"pair_id": pair, "variant": variant, "n_people": people}
+        return SampleScore(score=Score(value={"right": right}), sample_metadata=about)
+
+    scores = [
+        scored("a", "clean", 2, 1.0), scored("a", "leaf", 2, 0.0),
+        scored("b", "clean", 3, 1.0), scored("b", "leaf", 3, 1.0),
+        scored("c", "clean", 3, 0.0),
+    ]  # fmt: skip
+    found = limem_metric()(scores)
+    assert found["accuracy"] == 2 / 3
+    assert found["limem/leaf"] == 0.5
+    assert (found["accuracy/2p"], found["accuracy/3p"]) == (1.0, 0.5)
+    assert (found["limem/leaf/2p"], found["limem/leaf/3p"]) == (1.0, 0.0)
+    assert not any(key.endswith("p") and "/" in key for key in limem_metric()(scores[:2]))

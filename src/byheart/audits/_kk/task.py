@@ -25,9 +25,18 @@ __all__ = ["kk_scorer", "kk_task", "limem_metric"]
 
 @metric(name="byheart/limem")
 def limem_metric() -> Metric:
-    """Accuracy by variant, and CR and LiMem by perturbation, from pairs that share `pair_id`."""
+    """Accuracy by variant, and CR and LiMem by perturbation, from pairs that share `pair_id`; with
+    several numbers of people also of each (``limem/leaf/3p``)."""
 
     def compute(scores: list[SampleScore]) -> Value:
+        out = table(scores)
+        people = [(s.sample_metadata or {}).get("n_people") for s in scores]
+        for n in sorted({p for p in people if p is not None}) if len(set(people)) > 1 else ():
+            part = table([s for s, p in zip(scores, people, strict=True) if p == n])
+            out.update({f"{key}/{n}p": value for key, value in part.items()})
+        return out  # type: ignore[return-value]
+
+    def table(scores: list[SampleScore]) -> dict[str, float]:
         solved: dict[str, dict[str, float]] = {}
         for s in scores:
             about = s.sample_metadata or {}
@@ -44,7 +53,7 @@ def limem_metric() -> Metric:
                 pairs = [clean[p] for p in shared], [twins[p] for p in shared]
                 out[f"cr/{variant}"] = consistency_ratio(*pairs)
                 out[f"limem/{variant}"] = limem(*pairs)
-        return out  # type: ignore[return-value]
+        return out
 
     return compute
 
