@@ -37,7 +37,7 @@ def test_what_is_written_is_read_back_and_is_yaml_to_others(mapping):
 
 TOKENS = st.sampled_from(
     ["a", "b:", " ", "\n", "- ", "  ", ": ", "'", '"', "[", "]", "{", "}", ",", "#", " #", "|", "|-",
-     ">", "1", "1.5", "~", "true", "key: v\n", "\n  ", "\n    x: y", "é", "\\n", "---", "&x", "*x",
+     ">", "1", "1.5", "~", "true", "key: v\n", "\n  ", "\n    x: y", "é", "\\n", "---", "\n--- ", "\n...", "&x", "*x",
      "!t", "<<: ", "? ", "%", "@", "\t"]
 )  # fmt: skip
 

@@ -416,6 +416,37 @@ def test_a_ranker_gets_candidates_and_neighbours_and_may_only_choose(tmp_path):
             memory.recall("needle", 4)
 
 
+def test_what_was_superseded_stands_where_its_first_version_stood(tmp_path):
+    seen = []
+
+    def ranker(query, candidates, k):
+        seen.append([(c.item.content, c.found, c.run) for c in candidates])
+        return []
+
+    ranker.reach = 1
+    with Memory(tmp_path / "m.db", ranker=ranker) as memory:
+        ids = {}
+        for thread in "xy":
+            for i in range(5):
+                label = {"thread": thread}
+                ids[f"{thread}{i}"] = memory.write(f"{thread}{i}", labels=label).id
+        for old, new in (("x2", "x2 needle"), ("y1", "y1 mended"), ("y4", "y4 needle")):
+            memory.supersede(ids[old], new, labels={"thread": old[0]})
+        again = [i for i in memory.items() if i.content == "x2 needle"][0]
+        memory.supersede(again.id, "x2 a needle again", labels={"thread": "x"})
+        memory.recall("needle", 4)
+        memory.recall("y2", 4)
+        memory.erase(ids["y4"], versions=False)
+        memory.recall("needle", 4)
+    needle = [("x1", False), ("x2 a needle again", True), ("x3", False), ("y3", False)]
+    assert [c[:2] for c in seen[0]] == [*needle, ("y4 needle", True)]
+    runs = [run for _, _, run in seen[0]]
+    assert runs[0] == runs[1] == runs[2] != runs[3] == runs[4]
+    assert [c[0] for c in seen[1]] == ["y1 mended", "y2", "y3"]
+    assert len({run for _, _, run in seen[1]}) == 1
+    assert [c[0] for c in seen[2]] == ["x1", "x2 a needle again", "x3", "y3", "y4 needle"]
+
+
 # ------------------------------------------------------------------ prompts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,6 @@ __all__ = [
     "everything",
     "hit",
     "nearest_passage",
-    "neighbours",
     "said_then",
 ]
 
@@ -242,79 +240,15 @@ def candidates(
     meaning: dict[int, float],
     runs: dict[int, int],
     vectors: dict[int, np.ndarray],
+    places: Mapping[int, int],
 ) -> list[Candidate]:
-    """Candidates in the order of recording."""
+    """Candidates in the order of recording, of what was superseded that of the first version."""
     spans = pool | near
     items = store._kept.items(conn, list(spans))
     return [
         Candidate(
             store._kept.valid(row, items[row], spans[row]), 0.0, spans[row][2], words.get(row, 0.0),
-            meaning.get(row), row, row in pool, runs.get(row), vectors.get(row),
+            meaning.get(row), places.get(row, row), row in pool, runs.get(row), vectors.get(row),
         )
-        for row in sorted(items)
+        for row in sorted(items, key=lambda r: (places.get(r, r), r))
     ]  # fmt: skip
-
-
-def neighbours(
-    conn: Conn,
-    rows: Sequence[int],
-    reach: int,
-    seen: Callable[[Sequence[int]], dict[int, Span]],
-    whole: bool,
-    around: Sequence[int],
-) -> tuple[dict[int, Span], dict[int, int]]:
-    """Neighbours of some rows in their threads, and which of all stand side by side.
-
-    Args:
-        conn: To read by.
-        rows: The candidates.
-        reach: Neighbours on either side.
-        seen: Which rows may be seen.
-        whole: Whether `rows` is all that may be seen: then nothing is missing between two of them.
-        around: Those of `rows` whose neighbours are fetched.
-
-    Returns:
-        The neighbours that are not among `rows`; and for every row with a thread the number of its
-        run, as `Candidate.run`.
-    """
-    threads = _threads(conn, rows)
-    if whole:
-        labels: dict[tuple[int, str], int] = {}
-        return {}, {r: labels.setdefault(t, len(labels)) for r, t in threads.items()}
-    have, chains = set(rows), []
-    for row in around if reach > 0 else ():
-        if row in threads:
-            sides = [
-                conn.execute(
-                    f"SELECT row FROM items WHERE scope = ? AND thread = ? AND row {sign} ?"
-                    f" ORDER BY row {order} LIMIT ?",
-                    (*threads[row], row, reach),
-                ).fetchall()
-                for sign, order in (("<", "DESC"), (">", "ASC"))
-            ]
-            chain = [*(r for (r,) in reversed(sides[0])), row, *(r for (r,) in sides[1])]
-            chains.append((threads[row], chain))
-    near = seen(sorted({r for _, chain in chains for r in chain} - have))
-    follows: dict[int, int] = {}
-    for thread, chain in chains:
-        there = [r for r in chain if r in have or r in near]
-        threads |= dict.fromkeys(there, thread)
-        follows |= dict(pairwise(there))
-    runs: dict[int, int] = {}
-    before: int | None = None
-    for row in sorted(threads, key=lambda r: (threads[r], r)):
-        new = before is None or follows.get(before) != row
-        runs[row] = len(runs) + 1 if new else runs[before]  # type: ignore[index]
-        before = row
-    return near, runs
-
-
-def _threads(conn: Conn, rows: Sequence[int]) -> dict[int, tuple[int, str]]:
-    out: dict[int, tuple[int, str]] = {}
-    for begin in range(0, len(rows), 1000):
-        marks = ",".join(map(str, map(int, rows[begin : begin + 1000])))
-        for row, scope, thread in conn.execute(
-            f"SELECT row, scope, thread FROM items WHERE row IN ({marks}) AND thread IS NOT NULL"
-        ).fetchall():
-            out[row] = (scope, thread)
-    return out

@@ -90,6 +90,7 @@ class _Reader:
         """Indentation of the next line that says something; None at the end."""
         while self.at < len(self.lines):
             line = self.lines[self.at]
+            self.no_marker(line)
             stripped = line.lstrip(" ")
             if stripped and stripped[0] == "\t" and stripped.strip():
                 self.fail("a tab indents; use spaces", len(line) - len(stripped))
@@ -97,6 +98,11 @@ class _Reader:
                 return len(line) - len(stripped)
             self.at += 1
         return None
+
+    def no_marker(self, line: str) -> None:
+        """A line that would begin or end a document of YAML."""
+        if line[:3] in ("---", "...") and line[3:4] in ("", " ", "\t"):
+            self.fail(f"{line[:3]} begins or ends a document; put it in quotes")
 
     def node(self, indent: int, depth: int) -> Any:
         if depth > _DEPTH:
@@ -329,6 +335,7 @@ class _Reader:
             if self.at + 1 >= len(self.lines):
                 self.fail("the bracket is not closed", *self.opened)
             self.at, column = self.at + 1, 0
+            self.no_marker(self.lines[self.at])
 
 
 # -------------------------------------------------------------------- writing

@@ -20,10 +20,10 @@ from byheart.stores._candidates import (
     everything,
     hit,
     nearest_passage,
-    neighbours,
     said_then,
 )
 from byheart.stores._catch_up import catch_up
+from byheart.stores._neighbours import neighbours
 from byheart.stores._schema import from_micros
 from byheart.stores._visible import Moment, Seen, times
 
@@ -235,7 +235,7 @@ def _ranked(
         kept = {*around, *list(then)[: most // 2]}
         rows = [r for r in rows if r in kept]
         pool = {r: pool[r] for r in rows}
-    beside, runs = neighbours(conn, rows, reach, seen, whole, around)
+    beside, runs, places = neighbours(conn, rows, reach, seen, whole, around)
     vectors = asked.vectors([*rows, *beside])
     if vectors and asked.vector is not None:
         exact = nearest_passage({r: vectors[r] for r in rows if r in vectors}, asked.vector)
@@ -243,7 +243,7 @@ def _ranked(
         exact = asked.cosines(rows)
     by_words = dict(zip(rows, asked.words.at(np.array(rows, np.int64)).tolist(), strict=True))
     told = Candidates(
-        candidates(store, conn, pool, beside, by_words, exact, runs, vectors),
+        candidates(store, conn, pool, beside, by_words, exact, runs, vectors, places),
         vector=asked.vector,
         asked=from_micros(asked.when.valid),
     )
