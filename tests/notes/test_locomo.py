@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byheart.core.errors import CapabilityError, DataError, UnknownName, UsageError
+from byheart.core.errors import CapabilityError, DataError, ModelError, UnknownName, UsageError
 from byheart.core.model import CallableModel, load
 from byheart.core.toy import SuffixModel
+from byheart.notes import _locomo_answers
 from byheart.notes.locomo import CUTS, METHODS, Locomo, bench, method, read, token_f1
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "locomo"
@@ -184,6 +185,34 @@ def test_a_model_answers_from_what_was_found(folder):
     figures = result.to_dict()["results"]["byheart-words"]
     assert figures["4"]["f1"][0] == 100.0
     assert "f1" not in figures["all"], "a trap's F1 is better low, it cannot be averaged in"
+
+
+def test_answers_are_kept_as_they_come_and_a_second_run_goes_on(folder, tmp_path):
+    prompts, stops = [], [3]
+
+    def answer(prompt):
+        if len(prompts) == stops[0]:
+            raise ModelError("the endpoint is gone")
+        prompts.append(prompt)
+        return f"answer {len(prompts)}"
+
+    kept = tmp_path / "out" / "answers.jsonl"
+    options = {"methods": ["bm25", "byheart-words"], "k": 2, "answers": kept}
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(_locomo_answers, "BATCH", 1)
+    with pytest.raises(ModelError, match="gone"):
+        bench(folder, model=CallableModel(answer), **options)
+    assert len(kept.read_text().splitlines()) == 3
+    kept.write_text(kept.read_text()[:-4])  # the last line was cut off
+    stops[0] = -1
+    done = bench(folder, model=CallableModel(answer), **options)
+    assert len(set(map(str, prompts))) == len(prompts) - 1  # only what was cut off was asked twice
+    again = bench(folder, model=CallableModel(answer), **options)
+    assert again.rows == done.rows
+    assert len(kept.read_text().splitlines()) == len(prompts) - 1
+    other = CallableModel(lambda prompt: "else", name="other")
+    assert {r.answer for r in bench(folder, model=other, **options).rows} == {"else"}
+    monkeypatch.undo()
 
 
 def test_a_model_that_cannot_be_sampled_is_refused_before_anything_is_read(tmp_path):

@@ -26,7 +26,12 @@ def locomo(
         int | None, typer.Option(min=1, help="First so many questions of each conversation.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for questions.jsonl.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for questions.jsonl, and for answers, which a second run goes on from."
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Of the encoder and the model.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -42,6 +47,7 @@ def locomo(
 
     encode = None if no_encoder else MiniLM(device or "cpu")
     answers = None if model is None else load(model, device=device)
+    folder = out or Path("byheart-report") / "bench" / "locomo"
     with bar("reading") as tell:
         result = bench(
             data,
@@ -51,9 +57,9 @@ def locomo(
             k=k,
             limit=limit,
             seed=seed,
+            answers=None if answers is None else folder / "answers.jsonl",
             progress=tell,
         )
-    folder = out or Path("byheart-report") / "bench" / "locomo"
     result.save(folder / "questions.jsonl")
     if json:
         typer.echo(json_module.dumps(result.to_dict(), indent=2, ensure_ascii=False))

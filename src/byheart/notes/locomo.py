@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from byheart.core._files import write_atomically
-from byheart.core.ask import Sample
 from byheart.core.errors import UnknownName, UsageError
 from byheart.core.finding import Estimate
 from byheart.core.model import Model
 from byheart.core.stats import bootstrap, paired_bootstrap
+from byheart.notes._locomo_answers import Answers
 from byheart.notes._locomo_data import CATEGORIES, Conversation, Question, read, token_f1
 from byheart.notes._locomo_methods import METHODS, Method, method
 from byheart.notes.search import Encoder
@@ -198,6 +198,7 @@ def bench(
     k: int = 10,
     limit: int | None = None,
     seed: int = 0,
+    answers: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Locomo:
     """Run methods over LoCoMo.
@@ -210,6 +211,7 @@ def bench(
         k: Turns the model is shown.
         limit: At most so many questions of each conversation, the first ones.
         seed: Of the intervals.
+        answers: File that keeps the model's answers as they come; what is in it is not asked again.
         progress: Called with what is going on and the share done.
 
     Raises:
@@ -229,20 +231,23 @@ def bench(
     memo = None if encode is None else _Memo(encode)
     total = len(chosen) * sum(len(t.questions[:limit]) for t in talks)
     rows: list[Row] = []
+    ask = None if model is None else Answers(model, answers)
 
-    def tell(what: str) -> None:
+    def tell(what: str, more: int = 0) -> None:
         if progress:
-            progress(what, len(rows) / total)
+            progress(what, (len(rows) + more) / total)
 
     for m in chosen:
         for talk in talks:
             tell(f"{m.name}: indexing {talk.name}")
             ranker = m.build(talk, memo if m.embeds else None)
-            for question in talk.questions[:limit]:
-                found = ranker(question.text)
-                answer = None if model is None else _answer(model, talk, question, found[:k])
-                rows.append(_row(m, talk, question, found, answer))
-                tell(f"{m.name}: {talk.name}")
+            asked = [(q, ranker(q.text)) for q in talk.questions[:limit]]
+            told: Sequence[str | None] = [None] * len(asked)
+            if ask is not None:
+                shown = [(q, found[:k]) for q, found in asked]
+                told = ask(talk, shown, lambda n, at=f"{m.name}: {talk.name}": tell(at, n))  # type: ignore[misc]
+            rows += [_row(m, talk, q, found, a) for (q, found), a in zip(asked, told, strict=True)]
+            tell(f"{m.name}: {talk.name}")
     dropped = sum(t.dropped for t in talks)
     name = "" if encode is None else str(getattr(encode, "name", type(encode).__name__))
     return Locomo(rows, dropped, name, "" if model is None else model.name, seed)
@@ -280,17 +285,3 @@ def _row(
         answer,
         None if answer is None else 100 * token_f1(answer, question.answer),
     )
-
-
-_TASK = (
-    "Below are lines of conversations between two people, each with its date. Answer the question "
-    "from them in a few words, with exact words from the lines where possible. Work out dates from "
-    "the date of the line. If the lines do not tell, answer: not mentioned."
-)
-
-
-def _answer(model: Model, talk: Conversation, question: Question, found: list[int]) -> str:
-    lines = "\n".join(talk.turns[i].line(date=True) for i in sorted(found))
-    asked = f"{lines}\n\nQuestion: {question.text}\nShort answer:"
-    prompt: Any = (("system", _TASK), ("user", asked)) if model.chat else f"{_TASK}\n\n{asked}"
-    return model.sample([Sample(prompt, max_tokens=48, stop=("\n",))])[0][0].text.strip()
