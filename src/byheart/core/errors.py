@@ -74,7 +74,7 @@ class UnknownName(UsageError, LookupError):
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
-        listing = f"known: {', '.join(known)}" if known else f"no {kind} is registered"
+        listing = f"known: {', '.join(known)}" if known else f"there is no such {kind}"
         super().__init__(f"unknown {kind} {name!r}: " + "; ".join(p for p in (hint, listing) if p))
         self.kind, self.name, self.known = kind, name, known
 
