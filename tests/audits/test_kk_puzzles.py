@@ -144,7 +144,7 @@ def test_people_out_of_range(people):
 def test_puzzles_run_out_loudly():
     """The authors' sampler returns fewer without a word."""
     with pytest.raises(DataError, match="no further puzzle"):
-        Sampler(2, depth=1).sample(50)
+        Sampler(2).sample(5000)
 
 
 def test_draws_are_numpys():

@@ -90,6 +90,12 @@ def test_statements_will_do_where_a_puzzle_is_asked_for():
         (lambda: wrong_thoughts([Puzzle.of(TWO), *Sampler(3).sample(2)], "replace_one_step"), "2, 3"),
         (lambda: KnightsAndKnaves(split="fresh", depth=9), "depth"),
         (lambda: KnightsAndKnaves(split="fresh", width=9), "width"),
+        (lambda: Sampler(2, width=4), "width is at most 3 with 2 people"),
+        (lambda: Sampler(4, depth=3, width=8), "width is at most 7 with 4 people"),
+        (lambda: perturb(TWO, "statement", rng=1, width=4), "width is at most 3 with 2 people"),
+        (lambda: KnightsAndKnaves(split="fresh", people=2, width=4), "width is at most 3 with 2 people"),
+        (lambda: Sampler(3, depth=1).sample(1), "leaves alone"),
+        (lambda: KnightsAndKnaves(split="fresh", depth=1), "depth must be at least 2"),
         (lambda: KnightsAndKnaves(depth=3), "split='fresh'"),
         (lambda: KnightsAndKnaves(split="train", width=3), "split='fresh'"),
     ],
@@ -187,3 +193,10 @@ def test_the_metric_has_a_row_for_each_number_of_people():
     assert (found["accuracy/2p"], found["accuracy/3p"]) == (1.0, 0.5)
     assert (found["limem/leaf/2p"], found["limem/leaf/3p"]) == (1.0, 0.0)
     assert not any(key.endswith("p") and "/" in key for key in limem_metric()(scores[:2]))
+
+
+def test_twins_of_many_people_are_drawn_and_not_listed():
+    began = time.process_time()
+    probes = KnightsAndKnaves(people=16, split="fresh", per_people=2).probes()
+    assert time.process_time() - began < 15  # seconds; it was 10 for a single pair
+    assert {p.meta["variant"] for p in probes} == {"clean", "statement", "leaf"}

@@ -34,7 +34,15 @@ from byheart.audits._kk.published import (
     to_jsonl,
 )
 from byheart.audits._kk.reading import read_quiz
-from byheart.audits._kk.sampler import KINDS, Puzzle, Sampler, exchangeable, neighbours, perturb
+from byheart.audits._kk.sampler import (
+    KINDS,
+    Puzzle,
+    Sampler,
+    check_width,
+    exchangeable,
+    neighbours,
+    perturb,
+)
 from byheart.audits._kk.scoring import Marked, lenient, strict
 from byheart.audits._kk.solver import solve, solve_plain
 from byheart.audits._kk.thoughts import ChainOfThought, chain_of_thought, search_tape
@@ -215,11 +223,13 @@ class KnightsAndKnaves(Audit):
             raise UsageError("form='short' goes with cot=False, shots=0 and scorer='lenient'")
         if self.shots not in (0, 1):
             raise UsageError(f"shots is 0 or 1, as in the paper, got {self.shots}")
-        for label, least in (("per_people", 1), ("max_tokens", 1), ("depth", 1), ("width", 2)):
+        for label, least in (("per_people", 1), ("max_tokens", 1), ("depth", 2), ("width", 2)):
             if getattr(self, label) < least:
                 raise UsageError(f"{label} must be at least {least}, got {getattr(self, label)}")
         if max(self.depth, self.width) > 8:
             raise UsageError(f"depth and width go to 8, got {self.depth} and {self.width}")
+        for n in people if self.puzzles is None else ():
+            check_width(n, self.depth, self.width)
         drawn_here = self.split == "fresh" or self.puzzles is not None or self.items
         if (self.depth, self.width) != (2, 2) and not drawn_here:
             # twins of another make than the puzzles would be harder or easier, which is no memory

@@ -25,7 +25,7 @@ from byheart.audits._kk.grammar import (
 from byheart.audits._kk.solver import solve, unique
 from byheart.core.errors import DataError, UsageError
 
-__all__ = ["KINDS", "Puzzle", "Sampler", "exchangeable", "neighbours", "perturb"]
+__all__ = ["KINDS", "Puzzle", "Sampler", "check_width", "exchangeable", "neighbours", "perturb"]
 
 KINDS = ("statement", "leaf")
 """Twins at the level of the problem: one statement, or one leaf of one statement, drawn anew."""
@@ -108,6 +108,7 @@ class Sampler:
             raise UsageError(f"depth must be 1 (leaves only) to 8, got {depth}")
         if not 2 <= width <= 8:
             raise UsageError(f"width must be 2 to 8, got {width}")
+        check_width(n_people, depth, width)
         self.n_people, self.depth, self.width, self.seed = n_people, depth, width, seed
         self.rng = Draws(seed)
 
@@ -125,6 +126,11 @@ class Sampler:
         n = _whole("n", n)
         if n < 0:
             raise UsageError(f"n must not be negative, got {n}")
+        if self.depth == 1 and n:
+            raise UsageError(
+                "statements that are leaves alone have no single solution, since exchanging all roles "
+                "gives another; give depth 2 or more"
+            )
         known = {p.statements for p in exclude}
         out: list[Puzzle] = []
         for index in range(n):
@@ -154,6 +160,19 @@ class Sampler:
         return tuple(
             _statement(self.rng, i, self.n_people, self.depth, self.width)
             for i in range(self.n_people)
+        )
+
+
+def check_width(people: int, depth: int, width: int) -> None:
+    """Refuse an ``and`` of more different leaves than there are: it would be drawn for ever.
+
+    Raises:
+        UsageError: If `width` is above ``2 * people - 1`` ("I am lying" is no leaf).
+    """
+    if depth > 1 and width > 2 * people - 1:
+        raise UsageError(
+            f"width is at most {2 * people - 1} with {people} people, who can say no more different "
+            f"leaves, got {width}"
         )
 
 
@@ -212,6 +231,7 @@ def perturb(
         raise UsageError(f"method is 'draw' or 'enumerate', got {method!r}")
     if n is not None and n < 1:
         raise UsageError(f"n must be at least 1, got {n}")
+    check_width(puzzle.people, depth, width)
     if not isinstance(rng, Draws):
         if rng is not None and not hasattr(rng, "__index__"):
             raise UsageError(f"rng is a seed or a Draws (Sampler.rng), got {type(rng).__name__}")
@@ -341,7 +361,9 @@ def exchangeable(
         width: As for `Sampler`.
         exclude: Statements that must not come out.
     """
-    if kind == "statement" and (depth > 2 or width > 2):  # too many to list: one proposal
+    check_width(puzzle.people, depth, width)
+    listed = depth <= 2 and width <= 2 and puzzle.people <= _LISTED
+    if kind == "statement" and not listed:  # too many: one proposal, with the same distribution
         twins = _drawn(puzzle, kind, 1, rng, depth, width, {puzzle.statements, *exclude}, tries=1)
         return twins[0] if twins else None
     found = [
@@ -356,6 +378,9 @@ def exchangeable(
             return twin
     return None
 
+
+_LISTED = 10
+"""So many people have 14,000 statements between them."""
 
 _CEILING = 0.5
 """No puzzle's proposals are accepted more often; in 60 each of 2, 3, 5 and 8 people: 0.42."""
