@@ -227,6 +227,115 @@ def test_a_shared_context_is_read_once(maker: Any, chat: bool) -> None:
     assert read <= once if model.caches else read >= apart
 
 
+@pytest.mark.parametrize("maker", [*MAKERS.values(), *ODD.values()])
+def test_what_contexts_begin_with_is_read_once(maker: Any) -> None:
+    """Two excerpts, three questions about each, three answers: as read alone, from fewer tokens."""
+    model = LocalModel(*maker(), device="cpu")
+    asks = [
+        Score(answer, context=f"{_text(36, excerpt)} {_text(6, 90 + question)}")
+        for question in range(3) for excerpt in (1, 2) for answer in (" fox", " lazy dog", " dog")
+    ]  # fmt: skip
+    model.score([Score(_text(3))])
+    seen = _counted(model)
+    found = model.score([*asks, Score(_text(9, 5))])
+    read = sum(seen)
+    apart = once = 0
+    for ask, scored in zip(asks, found, strict=False):
+        start, ids = model.prompt_ids(ask.context), model.prompt_ids(ask.context + ask.text)
+        np.testing.assert_allclose(
+            scored.logprobs, _plain_logprobs(model, ids, len(start)), atol=1e-4
+        )
+        apart += len(ids)
+        once += len(ids) - len(start) + 1
+    excerpts = [len(model.prompt_ids(_text(36, e))) for e in (1, 2)]
+    once += sum(excerpts) + 6 * 8 + 12
+    assert read <= once if model.caches else read >= apart
+
+
+def _grouped(*stems: list[int]) -> list[Any]:
+    from byheart.core.local import _Window
+
+    return [([_Window(0, [*stem, 1, 2], len(stem) + 1, 0)], len(stem)) for stem in stems]
+
+
+def test_families_of_contexts_are_those_that_save_tokens() -> None:
+    from byheart.core.local import _families
+
+    a, b = list(range(100, 200)), list(range(100, 120)) + list(range(300, 400))
+    alike = _grouped([*a, 7], [*b, 1], [*a, 8], [*b, 2], [*a, 9])
+    out = [
+        ([group[0].ids[:-2] for group, shared in family if shared], common)
+        for family, common in _families([*alike, ([], 0)])
+    ]
+    assert out == [
+        ([], 0),
+        ([[*a, 7], [*a, 8], [*a, 9]], 100),
+        ([[*b, 1], [*b, 2]], 120),
+    ]
+    assert [c for _, c in _families(_grouped([1, 2, 3], [1, 2, 4]))] == [0, 0]
+    # twenty tokens save less than a pass of their own costs, until four share them
+    few = [[*a[:20], k] for k in range(5)]
+    assert [c for _, c in _families(_grouped(*few[:3]))] == [0]
+    assert [c for _, c in _families(_grouped(*few))] == [20]
+    # one context is the beginning of another
+    assert [c for _, c in _families(_grouped(a, [*a, 3]))] == [100]
+
+
+def test_families_of_contexts_lose_none() -> None:
+    from byheart.core.local import _families
+
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        stems = [
+            [int(rng.integers(2))] * int(rng.integers(1, 60)) + rng.integers(0, 3, 30).tolist()
+            for _ in range(int(rng.integers(1, 12)))
+        ]
+        groups = _grouped(*stems)
+        out = list(_families(groups))
+        assert sorted(id(g) for family, _ in out for g in family) == sorted(map(id, groups))
+        for family, common in out:
+            begin = {tuple(group[0].ids[:common]) for group, _ in family}
+            assert len(begin) == 1
+            assert common <= min(shared for _, shared in family)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "begins"),
+    [
+        ("false", "<system>Be.</s><user>Hi?</s>"),
+        ("messages[0]['role'] == 'system'", "<user>Be.\n\nHi?</s>"),
+    ],
+)
+def test_templates_without_a_system_message_get_it_with_the_first_question(
+    maker_of_chat: Any, refuses: str, begins: str
+) -> None:
+    """Gemma's and Mistral's refuse it."""
+    model = maker_of_chat
+    model.tokenizer.chat_template = (
+        f"{{% if {refuses} %}}{{{{ raise_exception('System role not supported') }}}}{{% endif %}}"
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    asked = (("system", "Be."), ("user", "Hi?"))
+    assert model._rendered(asked, False) == begins + "<assistant>"
+    opened = (*asked, ("assistant", "Answer: Segment"))
+    assert model._rendered(opened, True) == begins + "<assistant>Answer: Segment"
+    assert model.prompt_ids(asked) == model.encode(begins + "<assistant>")
+
+
+def test_a_template_that_refuses_everything_is_an_error(maker_of_chat: Any) -> None:
+    model = maker_of_chat
+    model.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    for asked in ((("user", "a"), ("user", "b")), (("system", "a"), ("user", "b"))):
+        with pytest.raises(ModelError, match=r"refuses messages of .*user: roles must alternate"):
+            model.prompt_ids(asked)
+
+
+@pytest.fixture
+def maker_of_chat() -> LocalModel:
+    return LocalModel(*MAKERS["llama"](chat=True), device="cpu")
+
+
 def test_contexts_that_share_little_are_read_with_their_texts(llama: LocalModel) -> None:
     from byheart.core.local import _common, _groups
 

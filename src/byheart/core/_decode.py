@@ -232,13 +232,17 @@ def keeps_keys(model: LocalModel) -> bool:
     return all(isinstance(layer, DynamicLayer) for layer in layers)
 
 
-def past_of(model: LocalModel, ids_1L: Any) -> Any:
-    """Keys and values of one beginning."""
+def past_of(model: LocalModel, ids_1L: Any, past: Any = None, length: int = 0) -> Any:
+    """Keys and values of one beginning, or of its rest behind `past` of `length` tokens."""
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=model.module.config)
-    model.module(input_ids=ids_1L, use_cache=True, logits_to_keep=1, **{_cache_word(model): cache})
-    return cache
+    word = _cache_word(model)
+    if past is None:
+        told = {"use_cache": True, word: DynamicCache(config=model.module.config)}
+    else:
+        told = behind(model, past, ids_1L, length)
+    model.module(input_ids=ids_1L, logits_to_keep=1, **told)
+    return told[word]
 
 
 def behind(model: LocalModel, past: Any, ids_BL: Any, length: int) -> dict[str, Any]:

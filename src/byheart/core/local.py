@@ -1,7 +1,8 @@
 """Models held here: any transformers causal language model, scored and sampled in batches.
 
 `score` right-pads, which a causal model cannot see, and runs the output layer over the scored
-positions only. Texts that follow one context read it once. `sample` is in `byheart.core._decode`.
+positions only. Texts that follow one context read it once, and contexts that begin alike read that
+beginning once. `sample` is in `byheart.core._decode`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from byheart.core.ask import Completion, Prompt, Sample, Score, Scored
+from byheart.core.ask import Completion, Message, Prompt, Sample, Score, Scored
 from byheart.core.errors import DataError, ModelError, UsageError, need
 from byheart.core.model import Model, Progress
 
@@ -26,6 +27,8 @@ _LOGITS = 2**28
 """Most logits held where the output layer cannot be run apart from the model."""
 _SAVED = 64
 """Tokens that a shared beginning must save to be worth a forward pass of its own."""
+_WORTH = 16
+"""Least tokens that beginnings of several contexts must have in common to be read once."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,11 @@ class LocalModel(Model):
         """A prompt as the model meets it: text with the tokenizer's opening token, or a chat.
 
         A last message of the assistant is left open, so that the model goes on with it. Where the
-        tokenizer has no chat template, messages are set below each other with their roles.
+        tokenizer has no chat template, messages are set below each other with their roles. Where the
+        template knows no system message, its text opens the first message of the user.
+
+        Raises:
+            ModelError: The template refuses the messages.
         """
         if isinstance(prompt, str):
             ids = list(self.tokenizer(prompt)["input_ids"])
@@ -133,15 +140,40 @@ class LocalModel(Model):
             return ids or [self._start_id()]
         last = prompt[-1][0] == "assistant"
         if self.chat:
-            rendered = self.tokenizer.apply_chat_template(
-                [{"role": role, "content": text} for role, text in prompt],
-                tokenize=False,
-                add_generation_prompt=not last,
-                continue_final_message=last,
-            )
-            return self.encode(rendered)
+            return self.encode(self._rendered(prompt, last))
         lines = [f"{role.capitalize()}: {text}" for role, text in prompt]
         return self.prompt_ids("\n".join(lines) + ("" if last else "\nAssistant:"))
+
+    def _rendered(self, prompt: Sequence[Message], opened: bool) -> str:
+        """Messages in the tokenizer's chat template; `opened` leaves the last one to be gone on with."""
+        from jinja2 import TemplateError
+
+        def render(messages: Sequence[Message]) -> str:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [{"role": role, "content": text} for role, text in messages],
+                    tokenize=False,
+                    add_generation_prompt=not opened,
+                    continue_final_message=opened,
+                )
+            )
+
+        messages = list(prompt)
+        try:
+            return render(messages)
+        except TemplateError as error:
+            refused = error
+        if len(messages) > 1 and messages[0][0] == "system" and messages[1][0] == "user":
+            messages[:2] = [("user", f"{messages[0][1]}\n\n{messages[1][1]}")]
+            try:
+                return render(messages)
+            except TemplateError as error:
+                refused = error
+        roles = ", ".join(role for role, _ in prompt)
+        raise ModelError(
+            f"the chat template of {self.name} refuses messages of {roles}: {refused}; ask in plain "
+            "text, or give the tokenizer another template"
+        )
 
     def _start_id(self) -> int:
         for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
@@ -241,14 +273,17 @@ class LocalModel(Model):
     def _measure(
         self, windows: Sequence[_Window], asks: Sequence[Score]
     ) -> Iterator[tuple[list[_Window], list[np.ndarray]]]:
-        """Batches of windows with their numbers; those of one context read it once."""
+        """Batches of windows with their numbers; what they begin with is read once."""
         tokens = self.batch_tokens
         if self._split is None:
             tokens = min(tokens, max(1, _LOGITS // self.module.config.get_text_config().vocab_size))
-        for group, shared in _groups(windows, asks, self.context_length if self.caches else 0):
-            prefix = self._read(group[0].ids[:shared]) if shared else None
-            for batch in _by_length(group, shared, tokens):
-                yield batch, self._score_batch(batch, asks, shared, prefix)
+        groups = _groups(windows, asks, self.context_length if self.caches else 0)
+        for alike, common in _families(list(groups)):
+            stem = self._read(alike[0][0][0].ids[:common]) if common else None
+            for group, shared in alike:
+                prefix = self._read(group[0].ids[:shared], common, stem) if shared else None
+                for batch in _by_length(group, shared, tokens):
+                    yield batch, self._score_batch(batch, asks, shared, prefix)
 
     @cached_property
     def caches(self) -> bool:
@@ -257,13 +292,15 @@ class LocalModel(Model):
 
         return keeps_keys(self)
 
-    def _read(self, ids: list[int]) -> Any:
-        """Keys and values of a beginning."""
+    def _read(self, ids: list[int], common: int = 0, stem: Any = None) -> Any:
+        """Keys and values of a beginning; those of its first `common` tokens are in `stem`."""
         import torch
 
         from byheart.core._decode import past_of
 
-        return past_of(self, torch.tensor([ids], device=self.device))
+        if stem is not None and len(ids) == common:
+            return stem
+        return past_of(self, torch.tensor([ids[common:]], device=self.device), stem, common)
 
     def _score_batch(
         self, batch: Sequence[_Window], asks: Sequence[Score], shared: int, prefix: Any
@@ -378,6 +415,38 @@ def _groups(
         else:
             rest += group
     yield rest, 0
+
+
+_Group = tuple[list[_Window], int]
+
+
+def _families(groups: Sequence[_Group]) -> Iterator[tuple[list[_Group], int]]:
+    """Groups whose shared tokens begin alike, with how many tokens those are; 0 where none pays.
+
+    Neighbours in lexicographic order share most. A group joins the one before it as long as that
+    saves more tokens in all than it costs by shortening what is common.
+    """
+    family: list[_Group] = []
+    common = 0
+    for group in sorted(groups, key=lambda g: g[0][0].ids[: g[1]] if g[1] else []):
+        stem = group[0][0].ids[: group[1]] if group[1] else []
+        if family and family[0][1] and stem:
+            before = family[-1][0][0].ids[: family[-1][1]]
+            closer = _common([before, stem])
+            closer = min(common, closer) if len(family) > 1 else closer
+            if closer >= _WORTH and len(family) * closer >= (len(family) - 1) * common:
+                family.append(group)
+                common = closer
+                continue
+        if family:
+            yield _settled(family, common)
+        family, common = [group], 0
+    if family:
+        yield _settled(family, common)
+
+
+def _settled(family: list[_Group], common: int) -> tuple[list[_Group], int]:
+    return family, common if (len(family) - 1) * common >= _SAVED else 0
 
 
 def _common(texts: Sequence[list[int]]) -> int:
