@@ -1,0 +1,1 @@
+"""Memory in activations and caches."""
