@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from byheart.audits.wilt import (
+    LIMITS,
     RULES_BAYESIAN_SINGLE,
     RULES_FULL,
     Player,
@@ -16,12 +20,13 @@ from byheart.audits.wilt import (
     WiltEpisode,
     judge,
     player_model,
+    points,
     read_tests,
     save_transcripts,
     swap_instruction,
 )
 from byheart.core.drive import drive
-from byheart.core.errors import DataError, UsageError
+from byheart.core.errors import BudgetExceeded, DataError, UsageError
 from byheart.core.journal import Journal
 from byheart.core.model import CallableModel
 from byheart.core.run import measure
@@ -124,3 +129,37 @@ def test_the_average_novelty_is_reported_beside_the_least():
     expected = sum(r.values["novelty"] for r in rows if r.arm == "seen") / 2
     assert found["wilt/novelty"].seen.value == pytest.approx(expected)
     assert found["wilt/novelty"].seen.value > found["wilt/novelty-least"].seen.value
+
+
+@pytest.mark.parametrize(
+    "guess",
+    [
+        "math.hypot(*[x] * 1900) > y",
+        "sorted([x, y, z] * 600)[0] < 0",
+        "sorted([x + i * j for i in range(300) for j in range(300)])[0] > 0",
+        "[[x + i for i in range(400)] for j in range(400)] == []",
+        "list(map(lambda i: list(map(lambda j: x + i + j, range(400))), range(400))) == []",
+    ],
+)
+def test_no_guess_fills_the_memory(guess):
+    """Columns are long: a list of a thousand of them is half a gigabyte. (A process of its own, for
+    what counts is its largest size.)"""
+    code = (
+        "import resource, sys; from byheart.audits.wilt import RULES_FULL, judge; "
+        "judge(RULES_FULL['2'], sys.argv[1]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"lambda x, y, z: {guess}"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 1_200_000  # kilobytes
+
+
+def test_columns_keep_to_the_clock(monkeypatch):
+    """What steps do not bound on a slow machine, time does, in columns as point by point."""
+    from byheart.audits._wilt import scalar
+
+    monkeypatch.setattr(scalar, "LIMITS", replace(LIMITS, seconds=-1.0))
+    with pytest.raises(BudgetExceeded):
+        RULES_FULL["2"].function.over(*points(0).wide)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from byheart.audits._wilt import scalar
 from byheart.audits._wilt.bounds import BINARY, COMPARE, UNARY
 from byheart.audits._wilt.columns import (
     _ERRORS,
@@ -32,16 +33,25 @@ from byheart.audits._wilt.columns import (
     _truth,
     _whole,
 )
-from byheart.audits._wilt.language import Function
+from byheart.audits._wilt.language import LIMITS, Function
 from byheart.core.errors import BudgetExceeded
 
 __all__ = ["Operators"]
+
+_HELD = 30_000_000
+"""Numbers in columns that lists may hold, 240 MB: 435 columns over the grid."""
+
+_ARGUMENTS = 8
+"""Of a call that is made point by point, since each becomes a list of Python's numbers."""
 
 
 class Operators:
     """One evaluation; calls and loops are added by `byheart.audits._wilt.vector`."""
 
-    def __init__(self, function: Function, columns: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, function: Function, columns: Sequence[np.ndarray], clock: scalar.Work | None = None
+    ) -> None:
+        self.clock, self.room = clock or scalar.Work(LIMITS.total), _HELD
         self.function, self.n = function, len(columns[0])
         self.raised = np.zeros(self.n, dtype=bool)
         self.work = 2_000_000_000  # array elements; a second or two
@@ -55,6 +65,7 @@ class Operators:
         self.work -= self.n
         if self.work < 0:
             raise _Leave
+        self.clock.take(0)
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
@@ -77,12 +88,19 @@ class Operators:
         if isinstance(node, ast.Subscript):
             return self._subscript(node, env, active)
         if isinstance(node, ast.ListComp):
-            return [value for _, value in self._loop(node, env, active, whole=True)]
+            return [self._held(v) for _, v in self._loop(node, env, active, whole=True)]
         if isinstance(node, ast.Attribute):
             return getattr(math, node.attr)
         if isinstance(node, ast.Call):
             return self._call(node, env, active)
         raise _Leave
+
+    def _held(self, value: Value) -> Value:
+        """A value that stays in a list with others: columns are long, and lists of them large."""
+        self.room -= self.n
+        if self.room < 0:
+            raise _Leave
+        return value
 
     def fail(self, where: np.ndarray | bool, active: np.ndarray) -> None:
         self.raised |= active & where
@@ -238,6 +256,8 @@ class Operators:
             raise _Leave
         if not any(isinstance(a, np.ndarray) for a in args):
             return self._static(call, args, active, **words)
+        if len(args) > _ARGUMENTS:
+            raise _Leave
         self.work -= 20 * self.n
         at = np.flatnonzero(active & ~self.raised)
         # whole numbers repeat on a grid: each combination is computed once

@@ -303,7 +303,7 @@ def _call(node: ast.Call) -> Code:
 
     def run(env: Env) -> Any:
         given = args(env)
-        env[_WORK].take(8 * len(given) if called == "math.lcm" else 1)  # its numbers grow
+        env[_WORK].take(len(given) * (8 if called == "math.lcm" else 1))  # its numbers grow
         for each in given:
             _walked(each, env)
         if first is not None:

@@ -55,7 +55,7 @@ def evaluate(
     if len(columns[0]) and len({c.dtype.kind for c in columns}) == 1:
         try:
             with np.errstate(all="ignore"):
-                return _Columns(function, columns).run()
+                return _Columns(function, columns, work).run()
         except _Leave:
             pass
     return evaluate_plain(function, list(zip(*(c.tolist() for c in columns), strict=True)), work)
@@ -199,14 +199,15 @@ class _Columns(Operators):
         if name == "map" and len(args) > 1 and not words:
             lists = [_sequence(self.eval(a, env, active)) for a in args[1:]]
             return [
-                self._apply(args[0], list(v), env, active) for v in zip(*lists, strict=False)
-            ]  # fmt: skip
+                self._held(self._apply(args[0], list(v), env, active))
+                for v in zip(*lists, strict=False)
+            ]
         if name == "filter" or "key" in words:
             raise _Leave
         given: list[Value] = []
         for arg in args:
             if isinstance(arg, ast.GeneratorExp):
-                given.append([v for _, v in self._loop(arg, env, active, whole=True)])
+                given.append([self._held(v) for _, v in self._loop(arg, env, active, whole=True)])
             else:
                 given += self._items([arg], env, active)
         if name == ".is_integer":
@@ -302,6 +303,8 @@ class _Columns(Operators):
         if name == "bool":
             return len(items) > 0
         if name == "sorted":
+            for item in items:
+                self._held(item)
             return self._sorted(items)
         if name == "enumerate":
             return list(enumerate(items))
