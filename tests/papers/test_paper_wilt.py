@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from byheart.audits.wilt import RULES_FULL
 from byheart.core.errors import UsageError
 from byheart.core.model import CallableModel
 from byheart.papers import PAPERS
@@ -62,11 +63,24 @@ def test_the_large_case_counts_the_published_rules(monkeypatch, tmp_path):
     result = paper.run(full=True, model="stand-in", out=tmp_path)
     assert [p.name for p in result.figures] == ["wilt-full.png"]
     assert (tmp_path / "wilt-full.png").read_bytes().startswith(b"\x89PNG")
+    assert result.checks[1].passed
     small = paper.run(full=True, model="stand-in", rules=3)
     assert small.checks[0].measured == "1 of 3, 0.0 attempts"
     assert result.checks[0].measured == "1 of 50, 0.0 attempts"
     assert result.verdict == "reproduced"
     assert any(f.name == "wilt/recited" for f in result.findings)
+
+
+def test_a_model_that_knows_the_list_fails_the_large_case(monkeypatch):
+    def knows(prompt):
+        text = prompt[-1][1]
+        number = text.rsplit("'", 2)[1] if "under the key" in text else ""
+        return RULES_FULL[number].source if number in RULES_FULL else "I do not know."
+
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: CallableModel(knows))
+    result = paper.run(full=True, model="stand-in", rules=14)
+    assert [c.passed for c in result.checks] == [True, False]
+    assert result.verdict == "not reproduced"
 
 
 def test_knobs_that_cannot_be():

@@ -318,18 +318,28 @@ def _full(
     rows = [r for r in done.rows if r.arm == "seen" and r.meta["kind"] == "game"]
     right = sum(int(r.values["correct"] or 0) for r in rows)
     attempts = float(np.mean([r.values["attempts"] or 0.0 for r in rows]))
+    found = audit.findings(done.rows)
+    recited = next((f for f in found if f.name == "wilt/recited"), None)
     checks = [
         Check(
             "no model comes near the end of the list",
             "at most 14 of 50, the paper's best; its Llama 3.1 8B has 3 with 26.2 attempts",
             f"{right} of {len(rows)}, {attempts:.1f} attempts",
             right * 50 <= 14 * len(rows),
-        )
+        ),
+        Check(
+            "no game can be recited",
+            "rules asked for by number are given no oftener than other rules of their level, p > .05",
+            f"{recited.seen.value:.2f} against {recited.fresh.value:.2f}, p = {recited.p_value:.2f}"
+            if recited is not None and recited.p_value is not None
+            else "not asked",
+            recited is not None and (recited.p_value or 0.0) > 0.05,
+        ),
     ]
     games = [r for r in done.rows if r.meta["kind"] == "game"]
     figures = [] if out is None else [_full_figure(games, Path(out))]
     result = Result(
-        "wilt", CLAIM, verdict_of(checks), checks, audit.findings(done.rows), figures,
+        "wilt", CLAIM, verdict_of(checks), checks, found, figures,
         time.perf_counter() - began, [f"model: {spec}"],
     )  # fmt: skip
     if out is not None:
