@@ -1,4 +1,5 @@
-"""What inspect_ai finds by the entry point: the provider `byheart/` and every audit as a task."""
+"""What inspect_ai finds by the entry point: the provider `byheart/`, every audit as a task, and the two
+parts of random-calculation."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from typing import Any
 from inspect_ai import Task, task
 
 from byheart.audits import AUDITS, audit_class, make
+from byheart.audits._calc.task import calculation_task, partial_prompt_task
 from byheart.core.evaluation import as_task
 from byheart.core.provider import byheart_provider
 
-__all__ = ["byheart_provider"]  # the tasks are added below, one an audit
+# the tasks of the audits are added below
+__all__ = ["byheart_provider", "calculation_task", "partial_prompt_task"]
 
 
 def _task(name: str, alias: str = "") -> Any:

@@ -386,5 +386,51 @@ def test_partial_prompts_as_a_task(tmp_path):
         partial_prompt_task([])
 
 
+def test_the_tasks_are_found_by_name_and_take_what_a_command_line_gives(tmp_path):
+    import inspect_ai
+    from inspect_ai._util.registry import registry_lookup
+
+    import byheart._registry  # noqa: F401
+    from byheart.audits.random_calculation import calculation_task, partial_prompt_task
+
+    for name in ("byheart/partial-prompt", "byheart/fresh-arithmetic"):
+        assert registry_lookup("task", name) is not None
+    task = calculation_task(steps="1,2", n=2)
+    assert [s.metadata["steps"] for s in task.dataset] == [1, 1, 2, 2]
+    path = tmp_path / "mine.jsonl"
+    rows = benchmark(path, n=3)
+    rows[1].pop("answer")
+    path.write_text("\n".join(json.dumps(r) for r in rows))
+    task = partial_prompt_task(str(path), ratios="0.6")
+    assert [s.id for s in task.dataset] == ["0@100", "0@60", "1@60", "2@100", "2@60"]
+    assert len(partial_prompt_task().dataset) == 24 * 4  # the questions that are shipped
+    with pytest.raises(DataError, match="nothing"):
+        partial_prompt_task(tmp_path / "nothing.jsonl")
+    with pytest.raises(UsageError, match="samples"):
+        partial_prompt_task(samples=0)
+    # several samples: drawn, each with a seed of its own, and their mean taken
+    seeds = []
+
+    def reply(messages, tools, choice, config):
+        from inspect_ai.model import ModelOutput, ModelUsage
+
+        seeds.append((config.seed, config.temperature, config.top_p))
+        text = task.dataset[0].metadata["tail"] if len(seeds) == 1 else "nothing"
+        output = ModelOutput.from_content("mockllm/model", text)
+        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+        return output
+
+    task = partial_prompt_task([rows[0]["question"]], ratios=0.6, samples=4)
+    model = inspect_ai.model.get_model("mockllm/model", custom_outputs=reply)
+    (log,) = inspect_ai.eval(
+        task, model=model, display="none", log_dir=str(tmp_path / "logs"), score_display=False
+    )
+    assert log.status == "success", log.error
+    assert len({s for s, _, _ in seeds}) == 4
+    assert {(t, p) for _, t, p in seeds} == {(0.7, 0.8)}
+    (values,) = [s.metrics for s in log.results.scores]
+    assert values["exact_match@60"].value == 0.25
+
+
 def test_completions_of_half_characters_survive():
     assert Completion("\ud800").text == "\ufffd"

@@ -36,6 +36,7 @@ from byheart.audits._calc.generator import (
     verify,
 )
 from byheart.audits._calc.grpo import clip_bias, group_advantages, grpo_loss, token_kl
+from byheart.audits._calc.knobs import several
 from byheart.audits._calc.numbers import exact_number, number
 from byheart.audits._calc.probes import (
     RATIOS,
@@ -175,8 +176,8 @@ class RandomCalculationAudit(Audit):
     source: ClassVar[str] = "Wu et al. 2025, arXiv 2507.10532"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ratios", _numbers("ratios", self.ratios, float))
-        object.__setattr__(self, "steps", _numbers("steps", self.steps, int))
+        object.__setattr__(self, "ratios", several("ratios", self.ratios, float))
+        object.__setattr__(self, "steps", several("steps", self.steps, int))
         if any(not 0 < r < 1 for r in self.ratios) or len(
             {_judge.mark(r) for r in self.ratios}
         ) < len(self.ratios):
@@ -331,18 +332,3 @@ class RandomCalculationAudit(Audit):
 def _mean(values: Sequence[float | None]) -> float | None:
     told = [v for v in values if v is not None]
     return sum(told) / len(told) if told else None
-
-
-def _numbers(knob: str, value: Any, kind: type) -> tuple[Any, ...]:
-    """A knob of one number or several, also as text ("5,10")."""
-    several = value.split(",") if isinstance(value, str) else value
-    several = several if isinstance(several, list | tuple | range) else (several,)
-    try:
-        out = tuple(kind(v) for v in several if not isinstance(v, bool))
-        same = all(isinstance(v, str) or float(v) == o for v, o in zip(several, out, strict=True))
-    except (TypeError, ValueError):
-        same, out = False, ()
-    if not same or not out or len(set(out)) != len(out):
-        words = "whole numbers" if kind is int else "numbers"
-        raise UsageError(f"{knob} names {words}, once each, got {value!r}")
-    return out

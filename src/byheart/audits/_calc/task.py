@@ -1,10 +1,14 @@
-"""Both parts as tasks of inspect_ai: partial prompts over your questions, and fresh arithmetic."""
+"""Both parts as tasks of inspect_ai: partial prompts over your questions, and fresh arithmetic.
+
+``inspect eval byheart/partial-prompt`` and ``inspect eval byheart/fresh-arithmetic`` find them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from inspect_ai import Task
+from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as Item
 from inspect_ai.model import GenerateConfig, get_model
@@ -13,6 +17,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 from byheart.audits._calc import answers
 from byheart.audits._calc.generator import RandomCalculation
+from byheart.audits._calc.knobs import several
+from byheart.audits._calc.material import read_questions, shipped
 from byheart.audits._calc.numbers import exact_number
 from byheart.audits._calc.probes import RATIOS, PartialPrompt, tail_of, truncate
 from byheart.audits._calc.rewards import reference_reward
@@ -24,13 +30,18 @@ __all__ = ["calculation_scorer", "calculation_task", "partial_prompt_scorer", "p
 
 
 @solver(name="byheart/continue")
-def go_on(max_tokens: int = 256, chat: bool = False) -> Solver:
-    """Continue the input as plain text, or answer it as a chat."""
+def go_on(
+    max_tokens: int = 256, chat: bool = False, temperature: float = 0.0, top_p: float = 1.0
+) -> Solver:
+    """Continue the input as plain text, or answer it as a chat; each epoch has a seed of its own."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         text = state.input_text
         prompt: Prompt = (("user", text),) if chat else text
-        reply = await reply_to(Sample(prompt, max_tokens=max_tokens), get_model())
+        ask = Sample(
+            prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=state.epoch
+        )
+        reply = await reply_to(ask, get_model())
         state.output.completion = reply[0].text  # type: ignore[index]
         return state
 
@@ -74,12 +85,16 @@ def partial_prompt_scorer() -> Scorer:
     return score
 
 
+@task(name="partial-prompt")
 def partial_prompt_task(
-    questions: Sequence[str | tuple[str, str]],
-    ratios: Sequence[float] = RATIOS,
+    questions: str | Path | Sequence[str | tuple[str, str]] | None = None,
+    ratios: float | str | Sequence[float] = RATIOS,
     *,
     max_tokens: int = 256,
     chat: bool = False,
+    samples: int = 1,
+    temperature: float = 0.7,
+    top_p: float = 0.8,
 ) -> Task:
     """Both probes as a task: one sample for each question and ratio, means by ratio.
 
@@ -87,16 +102,28 @@ def partial_prompt_task(
     a chat endpoint is asked to go on with the text.
 
     Args:
-        questions: Texts, or pairs of a text and its key (then the whole question is asked too).
+        questions: A file of JSON lines (``question``, ``answer``, which may be missing); or texts, or
+            pairs of a text and its key. With a key the whole question is asked too. None: the 24
+            questions of GSM8K that the audit asks.
         ratios: Shares of characters that are shown.
         max_tokens: Length of a continuation (paper: 4096).
         chat: Send what is shown as a user's message.
+        samples: 1 is greedy; more are drawn (paper: 16), and their means are taken.
+        temperature: Of several samples (0.7).
+        top_p: Of several samples (0.8).
 
     Raises:
-        UsageError: If no question is given.
+        UsageError: If no question is given, or a value makes no sense.
+        DataError: If the file cannot be used; the line is named.
     """
+    if questions is None or isinstance(questions, str | Path):
+        read = shipped() if questions is None else read_questions(questions)
+        questions = [(q.text, q.key) for q in read]
     if not questions:
         raise UsageError("no question is given")
+    if samples < 1:
+        raise UsageError(f"samples must be at least 1, got {samples}")
+    ratios = several("ratios", ratios, float)
     items = []
     for i, entry in enumerate(questions):
         text, key = (entry, "") if isinstance(entry, str) else entry
@@ -110,8 +137,11 @@ def partial_prompt_task(
             )
     return Task(
         dataset=MemoryDataset(items, name="partial-prompt"),
-        solver=go_on(max_tokens, chat),
+        solver=go_on(max_tokens, chat)
+        if samples == 1
+        else go_on(max_tokens, chat, temperature, top_p),
         scorer=partial_prompt_scorer(),
+        epochs=samples,
         name="partial_prompt",
     )
 
@@ -161,8 +191,9 @@ def calculation_scorer(tolerance: float = 1e-4) -> Scorer:
     return score
 
 
+@task(name="fresh-arithmetic")
 def calculation_task(
-    steps: int | Sequence[int] = (5, 10),
+    steps: int | str | Sequence[int] = (5, 10),
     n: int = 100,
     seed: int = 0,
     *,
@@ -183,7 +214,7 @@ def calculation_task(
     """
     if n < 1:
         raise UsageError(f"n must be at least 1, got {n}")
-    levels = [steps] if isinstance(steps, int) else list(steps)
+    levels = several("steps", steps, int)
     items = [
         Item(
             id=f"{level}-{p.id}", input=p.prompt, target=p.answer,
