@@ -3,9 +3,8 @@
 import gzip
 import json
 import struct
-import sys
 import zlib
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -86,43 +85,97 @@ def test_the_same_seed_trains_the_same_net():
     assert one.loss != _sort_net.train(6, steps=3, control_steps=0, batch=16, every=2).loss
 
 
-@pytest.mark.parametrize("books", [True, False])
-def test_the_language_models_part(tmp_path, monkeypatch, books):
-    whole = chronicle(9000, seed=4).text(0, 9000)
+def _reader(known, likes="A"):
+    """Looks segments up in the text it is given, else in `known`; else it says what it likes."""
+
+    def answer(prompt):
+        text = prompt[-1][1]
+        a, b = text.split("Segment A: ")[1].split("\n\n")[0].split("\nSegment B: ")
+        source = text if "Please read" in text else known
+        at = source.find(a), source.find(b)
+        return likes if min(at) < 0 or at[0] == at[1] else "A" if at[0] < at[1] else "B"
+
+    return CallableModel(answer)
+
+
+def test_a_language_model_is_asked_as_the_sheet_says(tmp_path, monkeypatch):
+    """Forty pairs a bin from memory, the first quarter of the excerpts with the text as well."""
+    whole = chronicle(40_000, seed=4).text(0, 40_000)
     (tmp_path / "a.txt").write_text(whole)
-    data = paper._books(tmp_path) if books else []
+    books = paper._books(tmp_path)
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: _reader(""))
+    shares = []
+    rows, about = paper._talk("stand-in", books, 160, None, lambda _, share: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert Counter(r.meta["bin"] for r in rows) == dict.fromkeys((62, 83, 125, 200), 40)
+    assert len({r.id for r in rows}) == 160
+    shown = [r for r in rows if r.values.get("context/debiased") is not None]
+    assert {r.values["context/debiased"] for r in shown} == {1.0}
+    assert Counter(r.meta["excerpt_index"] for r in shown) == dict.fromkeys(range(10), 4)
+    check, note = paper._told(rows, about)
+    assert check.passed  # one label for whatever it does not find
+    assert "raw 0.50, label A 100%, n = 160; with the text 1.000" in check.measured
+    assert "a: 160 pairs from memory and 40 of them with the text" in note
+    finding = paper._findings([], rows)[0]
+    assert (finding.seen.value, finding.fresh.value, finding.n) == (1.0, 0.5, 40)
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: _reader(whole))
+    assert not paper._told(*paper._talk("stand-in", books, 24, None, None))[0].passed
 
-    def label(known):
-        def answer(prompt):
-            text = prompt[-1][1]
-            a, b = text.split("Segment A: ")[1].split("\n\n")[0].split("\nSegment B: ")
-            source = text if "Please read" in text else known
-            return "A" if source.find(a) <= source.find(b) else "B"
 
-        return CallableModel(answer)
+def test_without_books_the_passages_are_asked(monkeypatch):
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: _reader(""))
+    rows, about = paper._talk("stand-in", [], 12, None, None)
+    assert 8 <= len(rows) <= 12  # a passage without two sentences has no pair
+    assert "shipped passages" in about
+    assert paper._told(rows, about)[0].passed
 
-    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: label(""))
-    (check,), rows, note = paper._talk("stand-in", data, 12, None, None)
-    assert check.passed  # "A" for whatever it does not find
-    assert {r.values["context/debiased"] for r in rows} == {1.0}
-    assert ("a" in note) if books else ("shipped passages" in note)
-    if books:
-        monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: label(whole))
-        (check,), _, _ = paper._talk("stand-in", data, 12, None, None)
-        assert not check.passed
+
+def test_a_model_of_small_context_is_asked_from_memory_only(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(chronicle(9000, seed=4).text(0, 9000))
+
+    class Small(CallableModel):
+        context_length = 300
+        own_tokens = True
+
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: Small(lambda p: "A"))
+    rows, about = paper._talk("stand-in", paper._books(tmp_path), 8, None, None)
+    check, note = paper._told(rows, about)
+    assert "with the text" not in check.measured
+    assert "8 pairs from memory and 0 of them" in note
+
+
+def test_the_figure_shows_both_conditions_by_distance(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(chronicle(9000, seed=4).text(0, 9000))
+    monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: _reader(""))
+    small = {"context": [1.0], "books_in_context": [1.0], "memory": [0.5], "loss": [0.001]}
+    nets = [_sort_net.Measured(steps=[9], ended=9, other_pairs=0.9, **small)]
+    for books, names in ((True, ("to 62", "to 83", "to 125", "to 200")), (False, ("to ",))):
+        rows, _ = paper._talk("stand-in", paper._books(tmp_path) if books else [], 16, None, None)
+        text = paper._figure(nets, rows, tmp_path / str(books)).read_text()
+        assert all(f"<!-- {name}" in text for name in ("with the text", "from memory", *names))
+
+
+def test_the_package_is_found_where_it_lies(tmp_path, monkeypatch):
+    folder = _package(tmp_path / "r", {n: ["It rained."] for n in _austen.TITLES})
+    assert [b.id for b in paper._books(folder)] == list(_austen.TITLES)
+    monkeypatch.setattr(paper, "PLACES", (tmp_path / "none", folder))
+    assert len(paper._books(None)) == 6
+    monkeypatch.setattr(paper, "PLACES", (tmp_path / "none",))
+    assert paper._books(None) == []
 
 
 def test_the_large_case_asks_at_three_lengths(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text(chronicle(60_000, seed=4).text(0, 60_000))
     monkeypatch.setattr("byheart.core.model.load", lambda *a, **k: CallableModel(lambda p: "A"))
-    result = paper.run(full=True, model="stand-in", data=tmp_path, out=tmp_path / "out")
+    result = paper.run(full=True, model="stand-in", pairs=16, data=tmp_path, out=tmp_path / "out")
     assert [c.name.split(":")[0] for c in result.checks] == [
         "250 words",
         "1000 words",
         "2500 words",
     ]
     assert result.verdict == "not reproduced"
-    monkeypatch.setattr(paper, "PLACE", tmp_path / "none")
+    monkeypatch.setattr(paper, "PLACES", ())
     with pytest.raises(DataError, match="needs books"):
         paper.run(full=True)
 
@@ -198,7 +251,7 @@ def test_damaged_files_of_r_are_an_error(tmp_path):
 
 def test_the_novels_have_the_words_that_were_counted():
     """Counts of the sheet; `make test` fetches Debian's package."""
-    places = [p for p in (_austen.PLACE, Path(sys.prefix) / "janeaustenr") if p.is_dir()]
+    places = [p for p in _austen.PLACES if _austen.holds_austen(p)]
     if not places:
         pytest.skip("Debian's r-cran-janeaustenr is not here; `make test` fetches it")
     counts = {b.id: len(b) for b in _austen.austen_books(places[0], headings=True)}

