@@ -477,6 +477,46 @@ def test_task_of_inspect_reads_probabilities_as_providers_tell_them(tmp_path):
         sort_task([])
 
 
+def test_inspect_eval_takes_lengths_distances_and_conditions(books, tmp_path):
+    """`inspect eval byheart/book-sort -T excerpt=300 ...` with an endpoint that only answers."""
+    import inspect_ai
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
+
+    asked = []
+
+    def answer(input, tools, tool_choice, config):
+        asked.append("\n".join(m.text for m in input))
+        a, b = segments(asked[-1])
+        excerpt = asked[-1][: asked[-1].find("Here are two")]
+        out = ModelOutput.from_content("m", "A" if excerpt.find(a) < excerpt.find(b) else "B")
+        out.usage = ModelUsage()
+        return out
+
+    log = inspect_ai.eval(
+        "byheart/book-sort",
+        task_args={
+            "texts": str(books["seen"]), "fresh": str(books["fresh"]), "excerpt": 300,
+            "segment": 30, "bins": "30,80,150", "conditions": "context", "per_arm": 4,
+            "task": "last", "seed": 3,
+        },
+        model=get_model("mockllm/model", custom_outputs=answer), display="none",
+        log_dir=str(tmp_path),
+    )[0]  # fmt: skip
+    assert log.status == "success", log.error
+    assert len(log.samples) == 8
+    assert len(asked) == 16
+    for text in asked:
+        a, b = (s.split() for s in segments(text))
+        assert (len(a), len(b)) == (30, 30)
+        excerpt = text[: text.find("Here are two")].split("\n\n")[1].split()
+        at = [next(i for i in range(300) if excerpt[i : i + 30] == s) for s in (a, b)]
+        assert len(excerpt) == 300
+        assert 30 < abs(at[0] - at[1]) <= 150
+        assert "appeared last" in text
+    values = [v.value for s in log.results.scores for v in s.metrics.values()]
+    assert 0.0 in values  # it names the first one where the last is asked for
+
+
 def test_plain_models_are_asked_in_plain_text():
     pair = make_pairs(chronicle(3000), n=1, extra=3)[0]
     audit = BookSort(conditions="memory")
