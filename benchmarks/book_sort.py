@@ -29,7 +29,7 @@ def drawing() -> None:
     """The authors' procedure (rejection, the same draws as theirs) against drawing from a list."""
     book = chronicle(WORDS, seed=1)
     print(f"drawing 110 excerpts of a book of {WORDS:,} words, a pair in each of 4 bins")
-    for excerpt in LENGTHS[:4]:
+    for excerpt in LENGTHS:
         sizes = {"excerpt": excerpt, "segment": 20, "bins": bins_of(excerpt, 20)}
         for seed in range(20):
             try:

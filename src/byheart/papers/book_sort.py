@@ -48,7 +48,7 @@ _LARGE = "hf:HuggingFaceTB/SmolLM2-1.7B-Instruct"
 _LENGTHS = (250, 1000, 2500)
 _BARS = 6
 """Most bins of distance that are shown as they are; more are put into quarters."""
-_NETS = 0.75
+_NETS = 0.66
 """Share of the small case's time that the transformers take."""
 
 Progress = Callable[[str, float], None]
