@@ -107,7 +107,7 @@ def test_next_use(trace):
 
 
 @given(TRACES, st.integers(1, 8), st.integers(0, 10**9), st.data())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_compiled_loops_are_the_plain_policies(trace, k, seed, data):
     bits = data.draw(st.lists(st.integers(0, 1), min_size=len(trace), max_size=len(trace)))
     pages = pages_of(trace)

@@ -16,6 +16,7 @@ are reconstructed from its definitions and bounds, which tests hold them to.
 from __future__ import annotations
 
 from byheart.states._paging.bits import (
+    Trace,
     bit_errors,
     discard_bits,
     flip,
@@ -24,7 +25,9 @@ from byheart.states._paging.bits import (
     phase_bits,
     phases,
 )
+from byheart.states._paging.cache import CacheStats, PagedCache
 from byheart.states._paging.combine import Combine, TrustAndDoubt
+from byheart.states._paging.learn import learned_bits
 from byheart.states._paging.policies import (
     FIFO,
     LRU,
@@ -43,10 +46,12 @@ from byheart.states._paging.policies import (
 )
 from byheart.states._paging.predict import noisy_next, pleco, popu
 from byheart.states._paging.simulate import Result, simulate
+from byheart.states._paging.traces import read_trace
 
 __all__ = [
-    "FIFO", "LRU", "POLICIES", "Access", "BlindOracle", "Combine", "FlushWhenAll0s", "LMarker",
-    "LNonMarker", "Mark0", "MarkAndPredict", "Marker", "Policy", "PredictiveMarker", "Random",
-    "Result", "TrustAndDoubt", "bit_errors", "discard_bits", "flip", "next_use", "noisy_next", "opt",
-    "phase_bits", "phases", "pleco", "popu", "simulate",
+    "FIFO", "LRU", "POLICIES", "Access", "BlindOracle", "CacheStats", "Combine", "FlushWhenAll0s",
+    "LMarker", "LNonMarker", "Mark0", "MarkAndPredict", "Marker", "PagedCache", "Policy",
+    "PredictiveMarker", "Random", "Result", "Trace", "TrustAndDoubt", "bit_errors", "discard_bits",
+    "flip", "learned_bits", "next_use", "noisy_next", "opt", "phase_bits", "phases", "pleco", "popu",
+    "read_trace", "simulate",
 ]  # fmt: skip

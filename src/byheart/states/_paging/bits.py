@@ -10,7 +10,8 @@ same on every machine; the cost is the same however they are broken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,33 @@ from byheart.core.errors import DataError, UsageError
 from byheart.states._paging import kernels
 
 __all__ = [
-    "bit_errors", "cache_size", "discard_bits", "flip", "next_use", "opt", "pages_of", "phase_bits",
+    "Trace", "bit_errors", "bits_of", "cache_size", "discard_bits", "flip", "next_use", "opt", "pages_of", "phase_bits",
     "phases",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Requests whose pages are numbered already.
+
+    Args:
+        pages: ``[n]`` int64 from 0 on, in the order of the pages' names.
+        names: ``[m]`` of each page, where they are known.
+    """
+
+    pages: np.ndarray
+    names: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.pages.tolist())
+
+    @property
+    def distinct(self) -> int:
+        """How many pages there are."""
+        return int(self.pages.max()) + 1 if len(self.pages) else 0
 
 
 def cache_size(k: Any) -> int:
@@ -44,6 +69,8 @@ def pages_of(trace: Iterable[Any]) -> np.ndarray:
     Raises:
         DataError: No request, more than one dimension, NaN, or pages that cannot be compared.
     """
+    if isinstance(trace, Trace):
+        return trace.pages
     try:
         given = np.asarray(trace if isinstance(trace, np.ndarray) else list(trace))
     except ValueError as error:
@@ -66,11 +93,7 @@ def next_use(pages: np.ndarray) -> np.ndarray:
     >>> next_use(np.array([0, 1, 0, 0])).tolist()
     [2, 4, 3, 4]
     """
-    n = len(pages)
-    order = np.argsort(pages, kind="stable")
-    out = np.full(n, n, np.int64)
-    same = pages[order[1:]] == pages[order[:-1]]
-    out[order[:-1][same]] = order[1:][same]
+    out: np.ndarray = kernels.later(pages)
     return out
 
 

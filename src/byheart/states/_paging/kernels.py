@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "COMPILED", "fifo", "flush", "lfd", "lru", "mark_and_predict", "mark_zero", "marker",
-    "phase_starts", "phase_truth",
+    "COMPILED", "fifo", "flush", "later", "lfd", "lru", "mark_and_predict", "mark_zero", "marker",
+    "past", "phase_starts", "phase_truth",
 ]  # fmt: skip
 
 COMPILED = importlib.util.find_spec("numba") is not None
@@ -97,6 +97,18 @@ def lfd(pages: np.ndarray, later: np.ndarray, k: int) -> tuple[int, np.ndarray]:
 
 
 @_compiled
+def later(pages: np.ndarray) -> np.ndarray:
+    """The position of each page's next request; n where there is none."""
+    n = len(pages)
+    next_at = np.full(pages.max() + 1 if n else 0, n, np.int64)
+    out = np.empty(n, np.int64)
+    for t in range(n - 1, -1, -1):
+        out[t] = next_at[pages[t]]
+        next_at[pages[t]] = t
+    return out
+
+
+@_compiled
 def phase_starts(pages: np.ndarray, k: int) -> np.ndarray:
     """Where k-phases begin."""
     last = np.full(pages.max() + 1, -1, np.int64)
@@ -128,6 +140,34 @@ def phase_truth(pages: np.ndarray, starts: np.ndarray) -> np.ndarray:
             seen[pages[t]] = phase
         end = starts[phase]
     return bits
+
+
+@_compiled
+def past(pages: np.ndarray, gaps: int, counters: int) -> np.ndarray:
+    """Logarithms of the last gaps and decayed counters of each request's page, before it came."""
+    n, m = len(pages), pages.max() + 1
+    out = np.zeros((n, gaps + counters), np.float32)
+    last = np.full((m, gaps), -1, np.int64)  # the newest first
+    count = np.zeros((m, counters))
+    for t in range(n):
+        page = pages[t]
+        newer = t
+        for g in range(gaps):
+            at = last[page, g]
+            out[t, g] = np.log1p(newer - at) if at >= 0 else np.log1p(2.0 * n)
+            if at < 0:
+                for rest in range(g + 1, gaps):
+                    out[t, rest] = out[t, g]
+                break
+            newer = at
+        gap = t - last[page, 0] if last[page, 0] >= 0 else 0
+        for c in range(counters):
+            count[page, c] = 1.0 + count[page, c] * 0.5 ** (gap / 2.0 ** (c + 1))
+            out[t, gaps + c] = count[page, c]
+        for g in range(gaps - 1, 0, -1):
+            last[page, g] = last[page, g - 1]
+        last[page, 0] = t
+    return out
 
 
 _LOW = (1 << 32) - 1

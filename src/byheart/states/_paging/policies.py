@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
+from byheart.core.errors import UsageError
 from byheart.states._paging.bits import cache_size
 
 __all__ = [
@@ -77,6 +78,22 @@ class Policy(ABC):
     def access(self, page: Page, hint: Any = None) -> Access:
         """Serve a request."""
 
+    def evict(self) -> Sequence[Page]:
+        """Take out what it would evict now; at least one page, unless it is empty.
+
+        Raises:
+            UsageError: The policy cannot do so outside of a request.
+        """
+        raise UsageError(f"{type(self).__name__} evicts for a request only")
+
+    def drop(self, page: Page) -> bool:
+        """Take a page out that its owner gave up; whether it was there.
+
+        Raises:
+            UsageError: The policy cannot forget a page.
+        """
+        raise UsageError(f"{type(self).__name__} cannot drop a page")
+
     @abstractmethod
     def __contains__(self, page: object) -> bool: ...
 
@@ -97,9 +114,13 @@ class FIFO(Policy):
         """Serve a request."""
         if page in self._queue:
             return Access(True)
-        out = [self._queue.popitem(last=False)[0]] if len(self._queue) == self.k else []
+        out = self.evict() if len(self._queue) == self.k else []
         self._queue[page] = None
         return Access(False, out)
+
+    def evict(self) -> Sequence[Page]:
+        """Take out the first."""
+        return [self._queue.popitem(last=False)[0]] if self._queue else []
 
     def drop(self, page: Page) -> bool:
         """Take a page out."""
@@ -177,7 +198,19 @@ class Random(Policy):
         if len(self._s.slots) < self.k:
             self._s.add(page)
             return Access(False)
-        return Access(False, [self._s.replace(self.coin.below(self.k), page)])
+        return Access(False, [self._s.replace(self._place(page), page)])
+
+    def evict(self) -> Sequence[Page]:
+        """Take out one."""
+        if not self._s.slots:
+            return []
+        out = self._s.slots[self._place(None)]
+        self.drop(out)
+        return [out]
+
+    def _place(self, page: Page) -> int:
+        """Where the page is that goes for another."""
+        return self.coin.below(len(self._s.slots))
 
     def drop(self, page: Page) -> bool:
         """Take a page out."""
@@ -206,20 +239,23 @@ class Marker(Random):
         s, out = self._s, []
         hit = page in s.where
         if not hit and len(s.slots) == self.k:
-            if s.marked == self.k:
-                self._new_phase()
-            out = [s.replace(self._victim(page), page)]
+            out = [s.replace(self._place(page), page)]
         elif not hit:
             s.add(page)
         self._told(page, hint)
         s.mark(page)
         return Access(hit, out)
 
+    def _place(self, page: Page) -> int:
+        if self._s.marked == len(self._s.slots):
+            self._new_phase()
+        return self._victim(page)
+
     def _new_phase(self) -> None:
         self._s.marked = 0
 
     def _victim(self, page: Page) -> int:
-        return self._s.marked + self.coin.below(self.k - self._s.marked)
+        return self._s.marked + self.coin.below(len(self._s.slots) - self._s.marked)
 
     def _told(self, page: Page, hint: Any) -> None:
         """Note the hint of a page that is in the cache and not marked anew yet."""
@@ -250,14 +286,14 @@ class MarkAndPredict(Marker):
     def _new_phase(self) -> None:
         s = self._s
         s.marked = self._zeros = 0
-        for i in range(self.k):
+        for i in range(len(s.slots)):
             if self._bits[s.slots[i]]:
                 s.swap(i, self._zeros)
                 self._zeros += 1
 
     def _victim(self, page: Page) -> int:
         s = self._s
-        end = self._zeros if self._zeros > s.marked else self.k
+        end = self._zeros if self._zeros > s.marked else len(s.slots)
         return s.marked + self.coin.below(end - s.marked)
 
     def _told(self, page: Page, hint: Any) -> None:
@@ -287,7 +323,7 @@ class MarkAndPredict(Marker):
 
 def _bit(hint: Any) -> int:
     if hint not in (0, 1):
-        raise ValueError(f"a request needs a bit, 0 or 1, got {hint!r}")
+        raise UsageError(f"a request needs a bit, 0 or 1, got {hint!r}")
     return int(hint)
 
 
@@ -313,13 +349,17 @@ class FlushWhenAll0s(Policy):
         if hit:
             self.drop(page)
         elif len(self) == self.k:
-            if self._ones:
-                out = [self._ones.popitem(last=False)[0]]
-            else:
-                out = list(self._zeros)
-                self._zeros.clear()
+            out = self.evict()
         (self._ones if bit else self._zeros)[page] = None
         return Access(hit, out)
+
+    def evict(self) -> list[Page]:
+        """Take out a page of bit 1, or all."""
+        if self._ones:
+            return [self._ones.popitem(last=False)[0]]
+        out = list(self._zeros)
+        self._zeros.clear()
+        return out
 
     def drop(self, page: Page) -> bool:
         """Take a page out."""
@@ -367,13 +407,7 @@ class Mark0(Policy):
         if hit:
             self._ones.pop(page, None)
         elif len(self) == self.k:
-            if self._ones:
-                out = [self._ones.popitem(last=False)[0]]
-            else:
-                if s.marked == len(s.slots):
-                    s.marked = 0
-                out = [s.slots[s.marked + self.coin.below(len(s.slots) - s.marked)]]
-                s.remove(out[0])
+            out = self.evict()
         if not bit:
             if page not in s.where:
                 s.add(page)
@@ -385,6 +419,19 @@ class Mark0(Policy):
             self._ones[page] = None
             return Access(hit, out)
         return Access(hit, [*out, page])
+
+    def evict(self) -> list[Page]:
+        """Take out a page of bit 1, or a random unmarked one."""
+        s = self._s
+        if self._ones:
+            return [self._ones.popitem(last=False)[0]]
+        if not s.slots:
+            return []
+        if s.marked == len(s.slots):
+            s.marked = 0
+        out = s.slots[s.marked + self.coin.below(len(s.slots) - s.marked)]
+        s.remove(out)
+        return [out]
 
     def drop(self, page: Page) -> bool:
         """Take a page out."""
@@ -419,25 +466,27 @@ class BlindOracle(Policy):
     def access(self, page: Page, hint: Any = None) -> Access:
         """Serve a request; the hint is when the page is expected again, inf for never."""
         if hint is None or math.isnan(hint):
-            raise ValueError(f"a request needs a predicted time, got {hint!r}")
+            raise UsageError(f"a request needs a predicted time, got {hint!r}")
         hit, out = page in self._next, []
         if not hit and len(self._next) == self.k:
-            out = [self._furthest()]
-            del self._next[out[0]]
+            out = self.evict()
         self._next[page] = hint
         self._count += 1
         heapq.heappush(self._heap, (-hint, self._count, page))
-        if len(self._heap) > 2 * self.k + 64:
+        if len(self._heap) > 2 * len(self._next) + 64:
             live = [e for e in self._heap if self._next.get(e[2]) == -e[0]]
             self._heap = list({e[2]: e for e in live}.values())
             heapq.heapify(self._heap)
         return Access(hit, out)
 
-    def _furthest(self) -> Page:
-        while True:
+    def evict(self) -> list[Page]:
+        """Take out the one that is expected last."""
+        while self._heap:
             entry = heapq.heappop(self._heap)
             if self._next.get(entry[2]) == -entry[0]:
-                return entry[2]
+                del self._next[entry[2]]
+                return [entry[2]]
+        return []
 
     def drop(self, page: Page) -> bool:
         """Take a page out."""
@@ -463,7 +512,7 @@ class _Predicted(Marker):
     def access(self, page: Page, hint: Any = None) -> Access:
         """Serve a request; the hint is when the page is expected again."""
         if hint is None or math.isnan(hint):
-            raise ValueError(f"a request needs a predicted time, got {hint!r}")
+            raise UsageError(f"a request needs a predicted time, got {hint!r}")
         done = super().access(page, hint)
         for gone in done.evicted:
             self._next.pop(gone, None)
@@ -548,7 +597,7 @@ class LNonMarker(_Predicted):
             self._by_clean.add(self._s.slots[at])
             return at
         if page in self._by_clean:
-            at = self.coin.below(self.k)
+            at = self.coin.below(len(self._s.slots))
             if at < self._s.marked:  # a marked page leaves, its place is that of an unmarked one
                 self._s.marked -= 1
                 self._s.swap(at, self._s.marked)

@@ -12,6 +12,7 @@ import numpy as np
 from byheart.core.errors import UnknownName, UsageError
 from byheart.states._paging import kernels
 from byheart.states._paging.bits import (
+    Trace,
     bit_errors,
     bits_of,
     cache_size,
@@ -95,6 +96,7 @@ def simulate(
         UnknownName: No such policy.
     """
     pages = pages_of(trace)
+    trace = Trace(pages)
     if isinstance(policy, Policy):
         if k is not None and k != policy.k:
             raise UsageError(f"the policy was made for k={policy.k}, got k={k}")
@@ -107,7 +109,7 @@ def simulate(
         if made is None and policy != "belady":
             raise UnknownName("policy", policy, ["belady", "mark0-eager", *POLICIES])
         kind = "" if made is None else made.hint
-    best = opt(pages, size)
+    best = opt(trace, size)
     if policy == "belady":
         return Result("belady", size, len(pages), best, best, bound=float(best))
     hints, eta0, eta1 = _hints(kind, pages, size, bits, predicted)
@@ -131,7 +133,8 @@ def _hints(
     kind: str, pages: np.ndarray, k: int, bits: Any, predicted: Any
 ) -> tuple[np.ndarray | None, int | None, int | None]:
     if kind in ("discard", "phase"):
-        true = discard_bits(pages, k) if kind == "discard" else phase_bits(pages, k)
+        numbered = Trace(pages)
+        true = discard_bits(numbered, k) if kind == "discard" else phase_bits(numbered, k)
         told = true if bits is None else bits_of(bits, len(pages))
         return told, *bit_errors(told, true)
     if kind == "next":
