@@ -17,11 +17,25 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-_COLOURS = {"correct": "#24445c", "random": "#b5541c", "inverted": "#999999"}
+_COLOURS = {
+    "correct": "#24445c",
+    "random": "#b5541c",
+    "majority-incorrect": "#c9a227",
+    "inverted": "#999999",
+    "random, problems read before": "#d98a5f",
+}
 
 
-def draw(probed: Sequence[Probed], curves: Sequence[Mapping[str, Curve]], folder: Path) -> Path:
+def draw(
+    probed: Sequence[Probed], curves: Sequence[Mapping[str, Curve]], best: float, folder: Path
+) -> Path:
     """Means over seeds with the range of the seeds; returns the file's path.
+
+    Args:
+        probed: Of every seed.
+        curves: Of every seed, by what a reward is called in the figure.
+        best: Max@16 before GRPO: a line of reference.
+        folder: Where it is written.
 
     Raises:
         OutputError: If it cannot be written.
@@ -49,15 +63,15 @@ def draw(probed: Sequence[Probed], curves: Sequence[Mapping[str, Curve]], folder
     for kind in curves[0]:
         values = np.asarray([c[kind].reward for c in curves])
         steps, colour = curves[0][kind].steps, _COLOURS.get(kind, "#6b8fa8")
-        right.plot(
-            steps, values.mean(0), color=colour, lw=1.6, marker="o", ms=3, label=f"{kind} rewards"
-        )
+        style = "--" if "read" in kind else "-"
+        right.plot(steps, values.mean(0), style, color=colour, lw=1.6, marker="o", ms=3, label=kind)
         if len(values) > 1:
             right.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    right.axhline(best, color="#bbbbbb", lw=1, ls=":", label="best of 16 before")
     right.set_xlabel("GRPO step")
-    right.set_ylim(bottom=0)
-    right.set_title("reward (eq. 2) on unseen problems, greedy", loc="left", fontsize=10)
-    right.legend(frameon=False, fontsize=8, loc="lower left")
+    right.set_ylim(0, 1.03)
+    right.set_title("reward (eq. 2) by kind of reward in training", loc="left", fontsize=10)
+    right.legend(frameon=False, fontsize=7, loc="center right", bbox_to_anchor=(1.0, 0.22))
     for axes in (left, right):
         axes.tick_params(labelsize=8)
     return save_figure(figure, folder / "random-calculation.svg")

@@ -3,7 +3,8 @@
 Three parts. Partial prompts: a small transformer reads questions never, ten and fifty times, and is
 asked to restore their ends. The generator: drawn problems are read anew, and their answers held
 against the published ones' shares. Rewards: a small transformer that has learned a little arithmetic
-goes on with GRPO under right, coin-flip and inverted rewards, on problems it has never seen.
+goes on with GRPO under right, coin-flip, majority-incorrect and inverted rewards, measured on problems
+it has never seen; and under a coin after it has read these very problems with their answers.
 
 The large case (``full=True``) has a wider transformer and more steps, for a GPU.
 """
@@ -29,7 +30,7 @@ from byheart.papers._common import Check, Result, verdict_of
 
 if TYPE_CHECKING:
     from byheart.papers._calc_probe import Probed
-    from byheart.papers._calc_rl import Curve, Trained
+    from byheart.papers._calc_rl import Curve, Sampled, Trained
 
 __all__ = ["CLAIM", "SOURCE", "run"]
 
@@ -56,20 +57,41 @@ class _Size:
     steps: int = 75
     prompts: int = 64
     group: int = 16
+    votes: int = 1000
     lr: float = 6e-5
     layers: int = 2
     width: int = 96
 
 
+_COLLAPSE = 30
+"""Steps of inverted rewards: by then nothing is left."""
+
+
 @dataclass
 class _Seed:
-    """What one seed gave."""
+    """What one seed gave.
+
+    Attributes:
+        probed: The partial prompts.
+        base: Eq. 2 of every validation problem before GRPO, greedy.
+        exact: Exact accuracy before GRPO, greedy.
+        sampled: 16 samples a problem before GRPO.
+        trained: By reward, of the model that has not seen the validation problems.
+        read: 16 samples a problem of the model that has read them.
+        read_greedy: Exact accuracy of that model, greedy.
+        coin: That model after GRPO with a coin.
+        wrong: Share of the training problems whose majority answer is wrong.
+    """
 
     probed: Probed
     base: list[float]
     exact: float
+    sampled: Sampled
     trained: dict[str, Trained]
-    problems: list[tuple[str, str]]
+    read: Sampled
+    read_greedy: float
+    coin: Trained
+    wrong: float
 
 
 def run(
@@ -119,15 +141,22 @@ def run(
         "language models: shows the mechanism, not its size",
         f"GRPO: {size.steps} steps of {size.prompts} prompts x {size.group}, 4 updates each, clip 0.2, "
         f"lr {size.lr:g}; problems of 1 and 2 operations on digits",
-        "not run: mv-incorrect rewards in training, rewards on a contaminated model, MATH-500",
+        f"inverted rewards: {min(size.steps, _COLLAPSE)} steps, as nothing is left by then; majority answers are of 64 samples of "
+        f"{size.votes} training problems, before GRPO",
+        "not run: language models, MATH-500",
         *([] if full else ["the GPU variant (--full) has not been run"]),
     ]
     figures: list[Path] = []
     if out is not None:
         from byheart.papers._calc_figure import draw
 
-        curves = [{k: t.curve for k, t in s.trained.items()} for s in done]
-        figures.append(draw([s.probed for s in done], curves, Path(out)))
+        curves = [
+            {k: t.curve for k, t in s.trained.items()}
+            | {"random, problems read before": s.coin.curve}
+            for s in done
+        ]
+        best = float(np.mean([s.sampled.best for s in done]))
+        figures.append(draw([s.probed for s in done], curves, best, Path(out)))
     result = Result(
         "random-calculation", CLAIM, verdict_of(checks), checks, _findings(done[0]), figures,
         time.perf_counter() - began, notes,
@@ -145,7 +174,7 @@ def _scaled(size: _Size, scale: float) -> _Size:
         items=some(size.items, 3), filler=some(size.filler, 5), probe_epochs=size.probe_epochs,
         taught=some(size.taught, 60), train=some(size.train, 60), validation=some(size.validation, 20),
         epochs=some(size.epochs, 1), steps=some(size.steps, 2), prompts=some(size.prompts, 4),
-        group=some(size.group, 4), lr=size.lr, layers=size.layers, width=size.width,
+        group=some(size.group, 4), votes=some(size.votes, 40), lr=size.lr, layers=size.layers, width=size.width,
     )  # fmt: skip
 
 
@@ -190,17 +219,32 @@ def _one_seed(seed: int, size: _Size, device: str, tell: Progress) -> _Seed:
         progress=lambda share, loss: tell("learning arithmetic", 0.2 + 0.1 * share),
     )  # fmt: skip
     scores, exact = rl.mark(base, sums.validation)
+    sampled = rl.mark_sampled(base, sums.validation, seed=seed)
+    asked = sums.train[: size.votes]
+    wrong = rl.wrong_votes(base, asked, seed=seed)
+    read = rl.contaminate(base, sums, seed=seed)
+    tell("learning arithmetic", 0.35)
+    runs = dict.fromkeys(rl.KINDS, (base, sums.train, size.steps))
+    runs["majority-incorrect"] = base, wrong, size.steps
+    runs["inverted"] = base, sums.train, min(size.steps, _COLLAPSE)
+    runs["coin, contaminated"] = read, sums.train, size.steps
+    whole, before = sum(steps for *_, steps in runs.values()), 0
     trained = {}
-    for i, kind in enumerate(rl.KINDS):
+    for kind, (model, problems, steps) in runs.items():
 
-        def part(share: float, i: int = i, kind: str = kind) -> None:
-            tell(f"{kind} rewards", 0.3 + 0.7 * (i + share) / len(rl.KINDS))
+        def part(share: float, at: int = before, n: int = steps, kind: str = kind) -> None:
+            tell(f"GRPO, {kind}", 0.35 + 0.65 * (at + share * n) / whole)
 
         trained[kind] = rl.grpo(
-            base, sums, rl.reward_of(kind, seed), seed=seed, steps=size.steps, group=size.group, prompts=size.prompts,
-            lr=size.lr, progress=part,
+            model, problems, sums.validation, rl.reward_of("random" if model is read else kind, seed),
+            seed=seed, steps=steps, group=size.group, prompts=size.prompts, lr=size.lr, progress=part,
         )  # fmt: skip
-    return _Seed(probed, scores, exact, trained, sums.validation)
+        before += steps
+    coin = trained.pop("coin, contaminated")
+    return _Seed(
+        probed, scores, exact, sampled, trained, rl.mark_sampled(read, sums.validation, seed=seed),
+        rl.mark(read, sums.validation)[1], coin, len(wrong) / len(asked),
+    )  # fmt: skip
 
 
 def _shares(n: int) -> dict[int, tuple[float, float]]:
@@ -278,12 +322,37 @@ def _reward_checks(done: Sequence[_Seed]) -> list[Check]:
         Check("a coin does not help", "random at most base + .01, and correct - random >= .03",
               f"{said['random']}, base {_said(base)}; difference {mean['correct'] - mean['random']:.3f}",
               mean["random"] <= b + 0.01 and mean["correct"] - mean["random"] >= 0.03),
+        Check("rewarding one's own wrong answers does not help", "majority-incorrect at most base + .01",
+              f"{said['majority-incorrect']}, base {_said(base)}", mean["majority-incorrect"] <= b + 0.01),
         Check("inverted rewards destroy", "inverted <= .1", said["inverted"], mean["inverted"] <= 0.1),
+        *_leak_checks(done),
+    ]  # fmt: skip
+
+
+def _leak_checks(done: Sequence[_Seed]) -> list[Check]:
+    """A coin and the same problems, read and not read: what is sampled, and how much stays as it was."""
+    unread = [s.trained["random"] for s in done]
+    read = [s.coin for s in done]
+    gain = np.mean([r.sampled.exact - s.read.exact for r, s in zip(read, done, strict=True)])
+    other = np.mean([u.sampled.exact - s.sampled.exact for u, s in zip(unread, done, strict=True)])
+    return [
+        Check("a coin helps a model that has read the problems", "exact Avg@16 rises after a coin where they "
+              "were read (by .01 or more), and not where they were not (at most .01)",
+              f"read {_said([s.read.exact for s in done])}, then {_said([r.sampled.exact for r in read])}; not read "
+              f"{_said([s.sampled.exact for s in done])}, then {_said([u.sampled.exact for u in unread])}",
+              bool(gain >= 0.01 and other <= 0.01)),
+        Check("what was read changes least", "greedy answers that a coin keeps: more where the problems were read, in "
+              "every seed", f"read {_said([r.kept for r in read])}, not read {_said([u.kept for u in unread])}; "
+              f"divergence {np.mean([r.kl for r in read]):.3f} and {np.mean([u.kl for u in unread]):.3f} nats a token",
+              all(r.kept > u.kept for r, u in zip(read, unread, strict=True))),
     ]  # fmt: skip
 
 
 def _notes(done: Sequence[_Seed]) -> list[str]:
-    out = [f"base: exact accuracy {_said([s.exact for s in done])}"]
+    out = [
+        f"base: exact accuracy {_said([s.exact for s in done])}; best of 16 samples (Max@16) "
+        f"{_said([s.sampled.best for s in done])} by eq. 2"
+    ]
     for kind in done[0].trained:
         curves: list[Curve] = [s.trained[kind].curve for s in done]
         best = _said([max(c.reward) for c in curves])
@@ -292,6 +361,13 @@ def _notes(done: Sequence[_Seed]) -> list[str]:
             f"{kind}: exact accuracy {_said([c.exact[-1] for c in curves])} at the end; reward along the "
             f"way {lowest} at the lowest, {best} at the best"
         )
+    out.append(
+        f"{np.mean([s.wrong for s in done]):.0%} of the training problems have a wrong majority answer; read problems are "
+        f"answered exactly {_said([s.read_greedy for s in done])} greedily, {_said([s.coin.curve.exact[-1] for s in done])} "
+        f"after a coin; {np.mean([s.coin.clipped for s in done]):.1%} of its tokens (not read: "
+        f"{np.mean([s.trained['random'].clipped for s in done]):.1%}) left the clipping interval, where alone a coin has "
+        "a bias"
+    )
     return out
 
 
