@@ -375,7 +375,7 @@ def _figure(nets: Sequence[Measured], rows: Sequence[Row], out: Path) -> Path:
     left.set_ylabel("share right")
     left.set_title("A transformer that stores eight books", loc="left", fontsize=10)
     left.legend(frameon=False, fontsize=7.5, loc="lower right")
-    left.set_ylim(0.3, 1.03)
+    left.set_ylim(0.1, 1.03)
     right.set_title("A language model, debiased", loc="left", fontsize=10)
     if rows:
         _bars(right, rows)
@@ -410,4 +410,4 @@ def _bars(axes: Any, rows: Sequence[Row]) -> None:
             label = None
     axes.set_xticks(range(len(edges)), [f"to {edge}" for edge in edges], fontsize=8)
     axes.set_xlabel("distance in words")
-    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
+    axes.legend(frameon=False, fontsize=7.5, loc="upper left")
