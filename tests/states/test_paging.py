@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -326,3 +329,16 @@ def test_a_cache_larger_than_the_trace_and_one_page():
         assert simulate(name, [7] * 9, 100).faults == 1
         assert simulate(name, [1, 2, 3, 1], 100).faults == 3
         assert simulate(name, ["x", "y", "x"], 1).faults == 3
+
+
+MISSES = json.loads((Path(__file__).parent / "libcachesim_misses.json").read_text())["misses"]
+
+
+@pytest.mark.parametrize("case", sorted(MISSES))
+def test_misses_are_libcachesims_to_the_last_request(case):
+    kind, policy, k = case.split()
+    trace = reference_trace.pages(kind)
+    assert simulate(policy, trace, int(k)).faults == MISSES[case]
+    if policy == "belady":
+        later = next_use(pages_of(trace)).astype(float)
+        assert simulate(BlindOracle(int(k)), trace, predicted=later).faults == MISSES[case]

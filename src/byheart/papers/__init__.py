@@ -56,6 +56,11 @@ PAPERS: dict[str, Paper] = {
         "benchmarks that were read can be restored from their beginnings; on problems that nobody can "
         "have read only right rewards help",
     ),
+    "succinct-paging": Paper(
+        "byheart.papers.succinct_paging",
+        "one predicted bit a request makes eviction optimal when the bits are right, and each wrong bit "
+        "costs little",
+    ),
     "think-in-memory": Paper(
         "byheart.papers.think_in_memory",
         "keeping conclusions instead of dialogue makes a memory consistent and small, and a hash "

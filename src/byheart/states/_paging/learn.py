@@ -37,7 +37,7 @@ def learned_bits(
 
     A gradient-boosted classifier (scikit-learn) learns Belady's decisions within the beginning. A
     wrong 0 costs up to 2 H_k faults and a wrong 1 one, so the threshold is chosen by faults on the
-    last fifth of the beginning, unless it is given.
+    second half of the beginning, unless it is given.
 
     Args:
         trace: Requests.
@@ -68,7 +68,7 @@ def learned_bits(
             f"in the first {begin} requests every discard bit is {true[0]}; learn from more of the "
             "trace, or for a smaller cache"
         )
-    part = begin - max(begin // 5, 1)
+    part = begin // 2  # long against k, or what is discarded would hardly be missed
     model = HistGradientBoostingClassifier(max_iter=150, random_state=seed, early_stopping=False)
     if threshold is None:
         if true[:part].min() == true[:part].max():
@@ -77,8 +77,11 @@ def learned_bits(
             model.fit(known[:part], true[:part])
             told = model.predict_proba(known[part:begin])[:, 1]
             tried = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+            warm = Trace(
+                pages_of(pages[:begin])
+            )  # the cache is full when it comes to what is tried
             faults = [
-                simulate("mark0", pages[part:begin], k, bits=told >= x, seed=seed).faults
+                simulate("mark0", warm, k, bits=np.append(true[:part], told >= x), seed=seed).faults
                 for x in tried
             ]
             threshold = tried[int(np.argmin(faults))]
