@@ -432,7 +432,7 @@ def test_what_was_superseded_stands_where_its_first_version_stood(tmp_path):
                 ids[f"{thread}{i}"] = memory.write(f"{thread}{i}", labels=label).id
         for old, new in (("x2", "x2 needle"), ("y1", "y1 mended"), ("y4", "y4 needle")):
             memory.supersede(ids[old], new, labels={"thread": old[0]})
-        again = [i for i in memory.items() if i.content == "x2 needle"][0]
+        again = next(i for i in memory.items() if i.content == "x2 needle")
         memory.supersede(again.id, "x2 a needle again", labels={"thread": "x"})
         memory.recall("needle", 4)
         memory.recall("y2", 4)
