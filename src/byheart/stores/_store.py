@@ -198,6 +198,7 @@ class Store(ReadMethods, LifeMethods, CubeMethods, ABC):
         leaves the block takes everything back; one that is caught within takes back its call alone.
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> from byheart.stores import SqliteStore
         >>> store = SqliteStore(Path(tempfile.mkdtemp()) / "m.db", "acme/ana")
         >>> with store.transaction():
