@@ -178,6 +178,7 @@ class Chroma(Peer):
     """Chroma's persistent client."""
 
     packages = ("chromadb",)
+    breadth = 100  # as it comes
     bulk_size = 5000
 
     def open(self) -> None:
@@ -189,11 +190,15 @@ class Chroma(Peer):
         self.notes = self.client.get_or_create_collection(
             "notes", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
         )
-        self.breadth = 100  # as it comes
 
     def sharpen(self) -> bool:
+        from chromadb.api.shared_system_client import SharedSystemClient
+
         self.breadth *= 2
         self.notes.modify(configuration={"hnsw": {"ef_search": self.breadth}})
+        SharedSystemClient.clear_system_cache()  # it is read when the index is opened
+        self.open()
+        self.ask("warm")
         return self.breadth <= 1600
 
     def bulk(self, numbers: range, texts: list[str]) -> None:
