@@ -13,7 +13,7 @@ from byheart.core.errors import BudgetExceeded, UsageError
 from byheart.states._planner.alpha import LayerSplit, solve_alpha, split_activations
 
 GIB = 2**30
-PAPER = dict(s_input=GIB, s_attn=GIB, s_others=14 * GIB, bandwidth=32e9, layers=32)
+PAPER = {"s_input": GIB, "s_attn": GIB, "s_others": 14 * GIB, "bandwidth": 32e9, "layers": 32}
 
 problems = st.fixed_dictionaries(
     {
