@@ -26,10 +26,11 @@ from _calibration_records import ARMS, Ledger, record
 from _calibration_tables import summary, tables
 
 import byheart
-from byheart.audits import AUDITS, make
+from byheart.audits import AUDITS, audit_class, make
 from byheart.core.audit import Audit, Planting, Row
 from byheart.core.drive import drive
 from byheart.core.errors import ByheartError, DataError, UsageError
+from byheart.core.local import LocalModel
 from byheart.core.model import Model
 from byheart.data.passages import shipped
 
@@ -153,7 +154,7 @@ def main() -> None:
             raise DataError(f"{path}, given with --beside, is not there")
     beside = [Ledger(path) for path in args.beside]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    audits = sorted(AUDITS)
+    audits = [n for n in sorted(AUDITS) if audit_class(n).needs <= LocalModel.capabilities]
     left = [(s, m) for s in seeds for m in args.multiplicities if ledger.missing(s, m, audits)]
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"),

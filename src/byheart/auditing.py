@@ -32,6 +32,8 @@ def audit(
     csv: str | Path | None = None,
     cutoff: str | None = None,
     benchmark: str | Path | None = None,
+    checkpoints: str | Path | Sequence[str | Path] | None = None,
+    scores: str | Path | None = None,
     reference: Any = None,
     knobs: Mapping[str, Mapping[str, Any]] | None = None,
     out: str | Path | None = None,
@@ -55,6 +57,8 @@ def audit(
         csv: A series of one's own, columns ``date,value`` (economic-recall).
         cutoff: Knowledge cutoff of the model, ``YYYY-MM`` (economic-recall).
         benchmark: JSON lines with ``question`` and ``answer`` (output-distribution).
+        checkpoints: Folders of a run's checkpoints, or a folder that holds them (pathways).
+        scores: CSV of scores by step, to be held against the checkpoints (pathways).
         reference: A second model for reference-calibrated membership scores.
         knobs: Further fields of an audit by its name, ``{"verbatim": {"prefix": 64}}``.
         out: Folder for report, rows and logs. A second call with the same arguments takes up
@@ -88,7 +92,7 @@ def audit(
     folder = None if out is None else make_folder(Path(out))
     shared = {
         "samples": samples, "texts": texts, "fresh": fresh, "csv": csv, "cutoff": cutoff,
-        "benchmark": benchmark,
+        "benchmark": benchmark, "checkpoints": checkpoints, "scores": scores,
     }  # fmt: skip
     chosen = build_audits(
         audits,

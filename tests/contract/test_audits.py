@@ -2,20 +2,29 @@
 
 import pytest
 
-from byheart.audits import AUDITS, make
+from byheart.audits import AUDITS, audit_class, make
 from byheart.core.checks import check_audit
+from byheart.core.toy import SuffixModel
 
 LIGHT = {"output-distribution": {"samples": 6}}
 
+# an audit of experts' routes cannot be asked of a model of n-grams, and gives no verdicts: it is
+# held to what remains of the contract in tests/audits/test_pathways_audit.py
+JUDGED = [n for n in sorted(AUDITS) if audit_class(n).needs <= SuffixModel.capabilities]
 
-@pytest.mark.parametrize("name", sorted(AUDITS))
+
+def test_only_pathways_is_held_elsewhere():
+    assert set(AUDITS) - set(JUDGED) <= {"pathways"}
+
+
+@pytest.mark.parametrize("name", JUDGED)
 def test_contract_in_brief(name):
     measured = check_audit(make(name, **LIGHT.get(name, {})), seeds=12, power_seeds=5, n=16)
     assert measured.power == 1.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(AUDITS))
+@pytest.mark.parametrize("name", JUDGED)
 def test_contract_in_full(name):
     check_audit(make(name, **LIGHT.get(name, {})), seeds=200, power_seeds=40)
 

@@ -17,6 +17,7 @@ AUDITS: dict[str, str] = {
     "knights-and-knaves": "byheart.audits.knights_and_knaves:KnightsAndKnaves",
     "membership": "byheart.audits.membership:Membership",
     "output-distribution": "byheart.audits.output_distribution:OutputDistribution",
+    "pathways": "byheart.audits.pathways:Pathways",
     "random-calculation": "byheart.audits.random_calculation:RandomCalculationAudit",
     "verbatim": "byheart.audits.verbatim:Verbatim",
     "wilt": "byheart.audits.wilt:Wilt",

@@ -60,6 +60,13 @@ def audit(
     benchmark: Annotated[
         Path | None, typer.Option(help="JSON lines question/answer, for output-distribution.")
     ] = None,
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Option(help="Checkpoints of a run, or the folder that holds them, for pathways."),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="CSV step,accuracy of these checkpoints, for pathways.")
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="A second model, for reference-calibrated membership.")
     ] = None,
@@ -87,7 +94,8 @@ def audit(
     try:
         report = _measure(
             model, audits or None, limit=limit, seed=seed, samples=samples, texts=texts or None,
-            fresh=fresh or None, csv=csv, cutoff=cutoff, benchmark=benchmark, reference=reference,
+            fresh=fresh or None, csv=csv, cutoff=cutoff, benchmark=benchmark,
+            checkpoints=checkpoints or None, scores=scores, reference=reference,
             knobs=knobs, out=out, logs=not no_logs, self_test=self_test, device=device, dtype=dtype,
         )  # fmt: skip
     except OutputError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +151,7 @@ class Facts:
 
     Attributes:
         name: As the user named it.
-        capabilities: Subset of ``{"sample", "score", "weights"}``.
+        capabilities: Subset of ``{"sample", "score", "weights", "routing"}``.
         chat: Whether the model takes messages (has a chat template).
         raw: Whether a plain string is continued as it stands. Chat endpoints cannot; there a
             string arrives as a user's message that asks for the continuation.
@@ -160,6 +161,7 @@ class Facts:
         tokenise: The same with the special tokens that the tokenizer adds by default; None is
             `encode`.
         context: Most tokens that a prompt and its answer may have together; 0 where it is not told.
+        route: Texts to a `byheart.core.routing.Routed`, where the model has routers; else None.
     """
 
     name: str = "model"
@@ -170,3 +172,4 @@ class Facts:
     own_tokens: bool = False
     tokenise: Callable[[str], Sequence[int]] | None = None
     context: int = 0
+    route: Callable[[Sequence[str]], Any] | None = None

@@ -84,7 +84,7 @@ class DataError(ByheartError, ValueError):
 
 
 class CapabilityError(ByheartError, TypeError):
-    """The model lacks a capability (``sample``, ``score`` or ``weights``)."""
+    """The model lacks a capability (``sample``, ``score``, ``weights`` or ``routing``)."""
 
 
 class ModelError(ByheartError, RuntimeError):

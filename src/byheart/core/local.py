@@ -18,6 +18,7 @@ import numpy as np
 from byheart.core.ask import Completion, Message, Prompt, Sample, Score, Scored
 from byheart.core.errors import DataError, ModelError, UsageError, need
 from byheart.core.model import Model, Progress
+from byheart.core.routing import Routed, has_routers, route
 
 __all__ = ["LocalModel", "load_local"]
 
@@ -87,6 +88,19 @@ class LocalModel(Model):
         self.chat = bool(getattr(tokenizer, "chat_template", None))
         self.batch_tokens = batch_tokens or (768 if self.device.type == "cpu" else 8192)
         self.batch_rows = batch_rows
+        if has_routers(module):
+            self.capabilities = self.capabilities | {"routing"}
+
+    def route(self, texts: Sequence[str]) -> Routed:
+        """Where the experts' routers send the tokens of texts, averaged over each text.
+
+        Raises:
+            CapabilityError: It is no mixture of experts.
+            DataError: A text of one token, or longer than the context.
+            ModelError: A router or the loss is NaN.
+        """
+        ids = [self.tokenise(text) for text in texts]
+        return route(self.module, ids, batch_tokens=self.batch_tokens, name=self.name)
 
     @property
     def weights(self) -> Any:

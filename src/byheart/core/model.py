@@ -22,7 +22,7 @@ class Model(ABC):
 
     Attributes:
         name: As the user named it.
-        capabilities: Subset of ``{"sample", "score", "weights"}``.
+        capabilities: Subset of ``{"sample", "score", "weights", "routing"}``.
         chat: Whether it takes messages.
         raw: Whether a plain string is continued as it stands.
     """
@@ -106,6 +106,7 @@ class Model(ABC):
             own_tokens=self.own_tokens,
             tokenise=self.tokenise,
             context=getattr(self, "context_length", 0),
+            route=getattr(self, "route", None) if "routing" in self.capabilities else None,
         )
 
 

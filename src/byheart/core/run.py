@@ -45,6 +45,9 @@ class Tick:
 
 Progress = Callable[[Tick], None]
 
+_MEANT = {"routing": "routing (a mixture of experts whose weights are here)"}
+"""Capabilities whose name does not say what kind of model has them."""
+
 
 def cost(asks: Iterable[Ask], facts: Facts) -> float:
     """Rough work of some asks, in scored tokens; a generated token costs about four.
@@ -212,7 +215,9 @@ def run(
         if missing:
             skips.append(
                 Skipped(
-                    audit.name, f"needs {' and '.join(missing)}, which {model.name} does not offer"
+                    audit.name,
+                    f"needs {' and '.join(_MEANT.get(m, m) for m in missing)}, which {model.name} "
+                    "does not offer",
                 )
             )
             continue
