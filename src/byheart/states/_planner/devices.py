@@ -21,6 +21,7 @@ class Device:
         flops: Peak dense FLOP/s in bfloat16 (float16 where there is none).
         memory: Bytes on the device.
         link: Bytes a second between device and host, one way, as specified.
+        uplink: How many devices of a host share one such link when all of them copy.
         peer: Bytes a second between devices of a host, one way; 0 where they talk through `link`.
         host_memory: Bytes of host memory that one device may take.
         matmul: Share of the peak that matrix products reach; an assumption.
@@ -39,6 +40,7 @@ class Device:
     attention: float
     attention_back: float
     source: str
+    uplink: int = 1
 
     def __post_init__(self) -> None:
         for what in ("flops", "memory", "link"):
@@ -50,6 +52,10 @@ class Device:
         for what in ("matmul", "attention", "attention_back"):
             if not 0 < getattr(self, what) <= 1:
                 raise UsageError(f"{what} is {getattr(self, what)}; a share above 0, at most 1")
+
+    def copying(self, count: int) -> float:
+        """Bytes a second that one of `count` devices can count on, each way, when all copy."""
+        return self.link / max(1, min(self.uplink, count)) * LINK_SHARE
 
 
 LINK_SHARE = 0.8
@@ -64,6 +70,9 @@ _AMPERE = (0.75, 0.66, 0.57)
 _HOPPER = (0.65, 0.675, 0.51)
 
 _GEN3, _GEN4, _GEN5 = 16e9, 32e9, 64e9  # PCIe x16, one way
+
+# On boards of eight (HGX, DGX) two devices sit behind one PCIe switch and share its x16 uplink.
+_PAIRED = {"a100", "a100-40gb", "a800", "h100", "h800", "h200", "b200"}
 
 # name: peak, memory in MiB as nvidia-smi shows it, link, peer, host GiB a device, shares, source
 _TABLE: dict[str, tuple[float, int, float, float, int, tuple[float, float, float], str]] = {
@@ -96,7 +105,9 @@ _TABLE: dict[str, tuple[float, int, float, float, int, tuple[float, float, float
 }  # fmt: skip
 
 DEVICES: dict[str, Device] = {
-    name: Device(name, flops, mib * MIB, link, peer, host * GIB, *shares, source)
+    name: Device(
+        name, flops, mib * MIB, link, peer, host * GIB, *shares, source, 2 if name in _PAIRED else 1
+    )
     for name, (flops, mib, link, peer, host, shares, source) in _TABLE.items()
 }
 """Accelerators by name."""
@@ -124,4 +135,6 @@ def device_of(device: Device | str, **other: float | None) -> Device:
     if not changed:
         return device
     told = f"{device.source}; given by the caller: {', '.join(sorted(changed))}"
+    if "link" in changed:
+        changed.setdefault("uplink", 1)  # a rate that was measured or looked up is one's own
     return replace(device, source=told, **changed)  # type: ignore[arg-type]
