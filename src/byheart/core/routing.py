@@ -443,7 +443,8 @@ def route(
         _stacked(g),
         nll,
         ",".join(sorted(used)),
-        tuple(r.matrix.detach().float().cpu().numpy() for r in routers),
+        # copied: on a CPU they would be the weights themselves, and move on with training
+        tuple(r.matrix.detach().float().cpu().numpy().copy() for r in routers),
         tuple(r.name for r in routers),
     )
 
