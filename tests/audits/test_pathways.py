@@ -254,13 +254,12 @@ def test_memory_does_not_grow_with_pairs_or_layers():
         consistency(snap)
         high = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return high - snap.g.nbytes
+        return high
 
-    small, large = peak(400, 4), peak(1600, 4)
-    pairs_held = 4 * 1600**2 / 2 * 8  # what a table of distances a layer would take
-    assert large < pairs_held / 2
-    assert large < 4 * small
-    assert peak(400, 16) < 6 * small
+    small, large = peak(700, 4), peak(2800, 4)
+    assert large < 4 * 2800**2 / 2 * 8 / 10  # a tenth of what a table of pairs a layer would take
+    assert large < 6 * small
+    assert peak(700, 16) < 5 * small
 
 
 # the null control

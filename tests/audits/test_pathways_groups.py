@@ -323,7 +323,8 @@ def test_measures_say_what_they_are():
     assert found["raw_distance"] == pathway_distance(snap).mean
     assert found["char_distance"] == pathway_distance(snap, unit="char").mean
     one = measures(snapshot(layers=1))
-    assert math.isnan(one["mean_cosine"]) and math.isnan(one["null_cosine"])
+    assert math.isnan(one["mean_cosine"])
+    assert math.isnan(one["null_cosine"])
     assert not {"null_cosine", "mean_cosine"} & {
         c.metric for c in correlations([one] * 3, [0.1, 0.2, 0.3])
     }

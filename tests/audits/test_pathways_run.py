@@ -70,7 +70,8 @@ def test_a_probe_gives_what_both_metrics_need():
     )
     assert [len(t) for t in probe.ids] == [4, 5]
     snap = probe.run(step=3)
-    assert snap.g.shape == (2, 3, 8) and [w.shape for w in snap.W] == [(8, 32)] * 3
+    assert snap.g.shape == (2, 3, 8)
+    assert [w.shape for w in snap.W] == [(8, 32)] * 3
     assert (snap.step, snap.scoring, snap.threshold) == (3, "softmax", 0.7)
     assert snap.layers[0] == "model.layers.0.mlp.gate"
     assert 0 <= pathway_distance(snap, normalize="length").mean <= 1
@@ -309,7 +310,8 @@ def test_one_checkpoint_is_shown_in_both_arms_without_verdict(run):
     assert set(found) == {"pathways/distance", "pathways/cosine"}
     for f in found.values():
         assert f.verdict() == "no verdict"
-        assert f.exploratory and "one checkpoint" in f.no_verdict
+        assert f.exploratory
+        assert "one checkpoint" in f.no_verdict
         assert f.p_value is None
         assert f.evidence[0].produced.count("-") == 2
     texts = [p.prompt for p in audit.probes(seed=1) if p.arm == "seen"]
@@ -359,19 +361,20 @@ def test_a_course_is_held_against_scores(run):
     assert set(found) >= {"pathways/course-distance", "pathways/course-cosine"}
     f = found["pathways/course-distance"]
     assert f.verdict() == "no verdict"
-    assert "n = 4" in f.no_verdict and "no p-value can be below 0.083" in f.no_verdict
+    assert "n = 4" in f.no_verdict
+    assert "no p-value can be below 0.083" in f.no_verdict
     assert "any two trends correlate" in f.no_verdict
     (c,) = f.details["correlations"]
-    assert c["n"] == 4 and set(c["partial"]) == {"entropy", "length", "step", "entropy+length"}
+    assert c["n"] == 4
+    assert set(c["partial"]) == {"entropy", "length", "step", "entropy+length"}
     assert any(x.startswith("val_loss: r = ") for x in f.details["beside"])
     assert any(x.startswith("loss: ") for x in f.details["beside"])
     values = [r.values for r in rows if "step" in r.meta]
     x, y = [v["distance"] for v in values], [0.1, 0.3, 0.5, 0.9]
     assert c["pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1])
     # sharper routers: shorter paths and lower entropy, which is what the controls are for
-    assert (
-        values[0]["length"] > values[-1]["length"] and values[0]["entropy"] > values[-1]["entropy"]
-    )
+    assert values[0]["length"] > values[-1]["length"]
+    assert values[0]["entropy"] > values[-1]["entropy"]
     assert (f.details["fresh_is"], f.details["seen_is"]) == ("step 100", "step 400")
 
 

@@ -17,7 +17,7 @@ from byheart.core.errors import DataError, UsageError, need
 
 __all__ = ["PathwayDistance", "path_lengths", "pathway_distance", "pathways"]
 
-_CELLS = 1 << 18
+_CELLS = 1 << 16
 """Distances held at a time."""
 _TIE = 1e-6
 """Rounding of a cumulative weight in float32: it must exceed the threshold by more."""
@@ -331,6 +331,8 @@ def _all_pairs(
     process = need("rapidfuzz.process", "audit")
     distance = need("rapidfuzz.distance", "audit").Levenshtein.distance
     step = max(1, _CELLS // max(1, len(second)))
+    if same:  # in narrow blocks nearly nothing below the diagonal is computed
+        step = min(step, len(first) // 32 + 1)
     for begin in range(0, len(first), step):
         rows = first[begin : begin + step]
         at = begin + 1 if same else 0
