@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from byheart.states._planner.alpha import Split, split_activations
 from byheart.states._planner.devices import LINK_SHARE, Device, device_of
 from byheart.states._planner.pipeline import LayerTimes, Timeline, simulate_pipeline, step_seconds
 from byheart.states._planner.shape import Shape, shape_of
+from byheart.states._planner.words import size_text
 
 __all__ = ["OPTIMIZERS", "WAYS", "Forecast", "Layer", "Layout", "Way", "forecast"]
 
@@ -167,6 +168,16 @@ class Forecast:
     ways: Mapping[str, Way]
     overlap_from: int | None
     assumptions: tuple[str, ...]
+    _setting: _Setting = field(repr=False, compare=False)
+
+    def at(self, sequence: int) -> dict[str, Way]:
+        """All ways at another length.
+
+        Raises:
+            UsageError: If it is no length.
+        """
+        _whole("sequence", sequence, 1, _LONGEST)
+        return {name: self._setting.way(name, sequence) for name in WAYS}
 
     @property
     def best(self) -> Way | None:
@@ -344,7 +355,7 @@ class _Setting:
                 again, host = split.recompute_seconds, split.host_bytes
             except BudgetExceeded:
                 host = math.ceil((n - 2) * moved)
-                reason = f"the host lacks {host - self.host_bytes:,} bytes for this device"
+                reason = f"the host lacks {size_text(host - self.host_bytes)} for each device"
             seconds = step_seconds(n, one.forward, one.backward, again, moved / copying, head)
         memory = {
             **self.states(),
@@ -354,7 +365,7 @@ class _Setting:
         }
         over = sum(memory.values()) - self.device.memory
         if over > 0:
-            reason = f"the device lacks {over:,} bytes" + (f"; {reason}" if reason else "")
+            reason = f"the device lacks {size_text(over)}" + (f"; {reason}" if reason else "")
         flops = self.shape.flops(sequence) * self.batch * self.layout.data
         mfu = flops / (seconds * self.layout.count * self.device.flops)
         return Way(
@@ -449,7 +460,7 @@ def forecast(
     return Forecast(
         shape, chosen, layout, sequence, batch, shape.flops(sequence) * batch * layout.data,
         setting.layer(sequence), setting.head(sequence)[0], ways, overlap,
-        _assumptions(setting, sequence, host_memory),
+        _assumptions(setting, sequence, host_memory), setting,
     )  # fmt: skip
 
 
@@ -528,9 +539,10 @@ def _assumptions(setting: _Setting, sequence: int, host: int | None) -> tuple[st
         f"results, q, k, v, attention's output, residual, {4 if m.gated else 2} of the "
         "feed-forward part), and log-sum-exp and norms' statistics in float32; as fused kernels do: "
         "plain operators save more",
-        f"attained: {d.matmul:.0%} of the peak in matrix products, {d.attention:.1%} in attention "
-        f"forward and {d.attention_back:.1%} backward, which computes scores once more (5 products "
-        f"against 2); {LINK_SHARE:.0%} of the link's {d.link / 1e9:.4g} GB/s"
+        f"attained: {d.matmul:.0%} of the peak in matrix products (large ones; narrow models get "
+        f"less), {d.attention:.1%} in attention forward and {d.attention_back:.1%} backward, which "
+        f"computes scores once more (5 products against 2); {LINK_SHARE:.0%} of the link's "
+        f"{d.link / 1e9:.4g} GB/s"
         + (f", which {d.uplink} devices share" if min(d.uplink, layout.count) > 1 else ""),
         f"weights and gradients take 2 bytes a parameter each, {setting.optimizer} "
         f"{OPTIMIZERS[setting.optimizer]}; {layout.tensor}-way tensor and sequence parallel, "
