@@ -20,6 +20,7 @@ from byheart.states._planner.recorder import (
     record_requests,
     trace_of_history,
 )
+from byheart.states._planner.types import Trace
 
 B, T, H = 2, 32, 16
 
@@ -353,11 +354,44 @@ def test_parts_for_the_two_levels():
     parts = bilevel_parts(trace, layers=32)
     assert parts["layers"] == 32
     assert kinds(parts["layer_fwd"]) == kinds(layer_requests(trace.transient(), 0))
-    for name in ("layer_fwd", "layer_bwd", "head", "tail"):
+    for name in ("layer_fwd", "layer_bwd"):
         assert not {r.id for r in parts[name]} & trace.skeletal
-        parts[name].buffers()
+        made = {r.id for r in parts[name] if r.kind == "malloc"}
+        assert made == {r.id for r in parts[name] if r.kind == "free"}
     assert max(r.size for r in parts["layer_bwd"]) == 4 * B * T * H * 4
     assert any("embedding" in r.note for r in parts["head"])
+    assert any("embedding" in r.note for r in parts["after"])
+    # The stream's gradient goes from layer to layer: two places, b s h each.
+    turns = [r for r in parts["tail"] if r.note == "between layers"]
+    assert [r.size for r in turns] == [B * T * H * 4] * 2
+    # Together they are requests in order, and nothing of the outside is forgotten or made up.
+    whole = [*parts["head"], *parts["tail"], *parts["after"]]
+    Trace(tuple(whole)).buffers()
+    inside = {r.id for i in range(3) for p in ("forward", "backward")
+              for r in layer_requests(trace.transient(), i, p, escaping=True)}  # fmt: skip
+    outside = {r.id for r in trace.transient() if r.id not in inside}
+    assert {r.id for r in whole if r.note != "between layers"} == outside
+
+
+def test_two_levels_of_a_recorded_step_hold_against_it():
+    from byheart.states.planner import bilevel_plan
+
+    model, step = gpt()
+    trace = record_requests(step, layers=model.blocks)
+    plan = bilevel_plan(**bilevel_parts(trace), time_limit=20)
+    plan.validate()
+    # Every transient of the recorded step has its like in the plan: as many, of these sizes.
+    planned = sorted(b.size for b in plan.buffers if b.id.startswith("layer"))
+    inside = [r.size for i in range(3) for p in ("forward", "backward")
+              for r in layer_requests(trace.transient(), i, p) if r.kind == "malloc"]  # fmt: skip
+    assert planned == sorted(inside)
+    freed = {r.id for r in trace if r.kind == "free"}
+    closed = [r for r in trace.transient() if r.id in freed]  # gradients of weights stay
+    assert plan.height >= peak(closed)
+
+
+def test_parts_need_layers():
+    _, step = gpt()
     with pytest.raises(DataError, match="has no layers"):
         bilevel_parts(record_requests(step))
 

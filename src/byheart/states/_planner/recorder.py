@@ -35,8 +35,8 @@ def record_requests(
     A mode under autograd sees each operator's results; a finaliser on each new storage sees it go.
     So views and in-place results are no new requests, and what existed before the step is left
     out. Tensors that autograd saves are marked skeletal. The step runs as it would anyway, gradients
-    and all; on the ``meta`` device, or under FakeTensorMode, it needs no memory, so that a model that
-    does not fit can be recorded as well.
+    and all. Under FakeTensorMode it needs no memory, so that a model that does not fit can be recorded
+    as well (on the ``meta`` device too, where attention is not the fused one and makes its matrix).
 
     What an operator allocates and frees inside itself is not seen. On CUDA the allocator's own
     history is read instead, which knows it.
@@ -412,8 +412,11 @@ def bilevel_parts(trace: Trace, *, layers: int | None = None) -> dict[str, Any]:
     """What `bilevel_plan` takes, cut from one recorded step of a model of equal layers.
 
     `layer_fwd` and `layer_bwd` are the passes whose live bytes peak highest; `head` is what is
-    requested before the first layer, `tail` between the last layer's forward and backward pass (the
-    classifier and the loss). Skeletal tensors are left out: they lie in the rounding buffers.
+    requested before the first layer, `tail` between the last layer's passes (the classifier and the
+    loss), `after` behind the first layer's backward pass. What of these is freed inside a layer is
+    taken as freed behind the layers. What one layer hands to the next and is not saved, such as the
+    stream's gradient, has two places that take turns. Skeletal tensors are left out, as
+    they lie in the rounding buffers, and so are gradients of weights, which outlive the step.
 
     Args:
         trace: Recorded with ``layers=``.
@@ -426,26 +429,50 @@ def bilevel_parts(trace: Trace, *, layers: int | None = None) -> dict[str, Any]:
     found = sorted({int(t.split()[1]) for _, t in bare.marks if t.startswith("layer ")})
     if not found:
         raise DataError("the trace has no layers; record it with layers=model.layers")
-    passes: dict[str, Trace] = {}
-    for phase in ("forward", "backward"):
-        cut = [layer_requests(bare, i, phase) for i in found]  # type: ignore[arg-type]
-        passes[phase] = max(cut, key=_peak)
-    first = _window(bare, found[0], "forward", 0)[0]
-    last = _window(bare, found[-1], "forward", 0)[1]
-    back = _window(bare, found[-1], "backward", 0)[0]
+    fwd = max((layer_requests(bare, i, "forward") for i in found), key=_peak)
+    bwd = max((layer_requests(bare, i, "backward") for i in found), key=_peak)
+    first, last = _window(bare, found[0], "forward", 0)[0], _window(bare, found[-1], "forward", 0)
+    back, end = _window(bare, found[-1], "backward", 0)[0], _window(bare, found[0], "backward", 0)
+    parts: list[list[Request]] = [[], [], []]
+    begins = ((0, first), (last[1], back), (end[1], len(bare)))
+    made: dict[str, int] = {}
+    for part, (begin, until) in enumerate(begins):
+        for at in range(begins[part - 1][1] if part else 0, until):
+            r = bare.requests[at]
+            if at >= begin and r.kind == "malloc":
+                made[r.id] = part
+                parts[part].append(r)
+            elif r.kind == "free" and r.id in made:  # inside a layer: behind the layers
+                parts[part].append(r)
+    there, back_again = (_handed(bare, found, phase) for phase in ("forward", "backward"))
+    if there or back_again:
+        size = max(there, back_again)
+        turns = [Request("malloc", f"handed on {i}", size, "between layers") for i in (0, 1)]
+        parts[0 if there else 1][:0] = turns
+        parts[2][:0] = [Request("free", r.id, r.size, r.note) for r in turns]
+    head, tail, after = (
+        Trace(tuple(part), f"{trace.name}, {name}")
+        for part, name in zip(parts, ("head", "tail", "after"), strict=True)
+    )
     return {
-        "layer_fwd": passes["forward"],
-        "layer_bwd": passes["backward"],
-        "head": _between(bare, 0, first, "head"),
-        "tail": _between(bare, last, back, "tail"),
+        "layer_fwd": fwd, "layer_bwd": bwd, "head": head, "tail": tail, "after": after,
         "layers": len(found) if layers is None else layers,
-    }
+    }  # fmt: skip
 
 
-def _between(trace: Trace, begin: int, end: int, name: str) -> Trace:
-    inside = trace.requests[begin:end]
-    made = {r.id for r in inside if r.kind == "malloc"}
-    return Trace(tuple(r for r in inside if r.id in made), f"{trace.name}, {name}")
+def _handed(trace: Trace, layers: Sequence[int], phase: str) -> int:
+    """The most bytes that are allocated in one layer's pass and freed in another's."""
+    windows = [_window(trace, i, phase, 0) for i in layers]
+    freed = {r.id: at for at, r in enumerate(trace.requests) if r.kind == "free"}
+    most = 0
+    for begin, end in windows:
+        crossing = 0
+        for r in trace.requests[begin:end]:
+            at = freed.get(r.id, -1)
+            if r.kind == "malloc" and at >= end and any(b <= at < e for b, e in windows):
+                crossing += r.size
+        most = max(most, crossing)
+    return most
 
 
 def _peak(trace: Trace) -> int:
