@@ -40,9 +40,9 @@ EXIT_INTERRUPTED = 130
 def _register() -> None:
     if app.registered_groups:  # a second call in one process would add every verb again
         return
-    from byheart.cli import audit, bench, diff, listing, memory, page, reproduce, show
+    from byheart.cli import audit, bench, diff, listing, memory, page, plan, reproduce, show
 
-    for module in (audit, listing, show, diff, reproduce, bench, memory, page):
+    for module in (audit, listing, show, diff, reproduce, bench, memory, page, plan):
         module.register(app)
 
 

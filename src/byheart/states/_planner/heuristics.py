@@ -30,9 +30,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def place(
-    order: np.ndarray, lower: np.ndarray, upper: np.ndarray, size: np.ndarray
-) -> np.ndarray:
+def place(order: np.ndarray, lower: np.ndarray, upper: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Offsets when each buffer in `order` takes the lowest gap among those placed before it."""
     n = len(order)
     offset = np.full(n, -1, np.int64)

@@ -34,7 +34,10 @@ def solve(problem: Problem, *, height: int, seconds: float) -> Outcome:
     pairs = [(i, int(j)) for i in range(n) for j in others[start[i] : start[i + 1]] if i < j]
     size = problem.size.astype(float)
     columns = n + 1 + len(pairs)  # addresses, M, z
-    rows, at, value, least = [], [], [], []
+    rows: list[int] = []
+    at: list[int] = []
+    value: list[float] = []
+    least: list[float] = []
 
     def row(entries: list[tuple[int, float]], minimum: float) -> None:
         for column, entry in entries:

@@ -290,7 +290,9 @@ class Searcher:
         self.nodes = 0
         self._turns: dict[int, list[int]] = {}
 
-    def run(self, height: int, order: str, limit: int, noise: float = 0.0) -> tuple[int, np.ndarray]:
+    def run(
+        self, height: int, order: str, limit: int, noise: float = 0.0
+    ) -> tuple[int, np.ndarray]:
         """One search: (1 found, 0 there is none, -1 stopped) and the offsets in units."""
         p = self.problem
         static = self._static

@@ -68,7 +68,9 @@ def plan_memory(
     if not (math.isfinite(time_limit) and time_limit > 0):
         raise UsageError(f"time_limit is {time_limit}; it must be positive and finite")
     for name, value in (("alignment", alignment), ("capacity", capacity)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
             raise UsageError(f"{name} is {value!r}; a whole number of 1 or more is needed")
     buffers = buffers_of(trace_or_buffers)
     began = time.monotonic()

@@ -193,7 +193,7 @@ class MemoryPlan:
         height: Bytes that the plan needs.
         lower_bound: No plan can need less; proven.
         capacity: What was allowed, or None where the smallest height was asked for.
-        solver: Which solver found it ("heuristic", "search", "cp-sat", "mip", "bilevel").
+        solver: Which solver found it ("greedy", "search", "cp-sat", "mip", "bilevel").
         seconds: Wall-clock time that was spent.
         alignment: Offsets are multiples of it, and sizes count rounded up to it.
         notes: What a reader should know: a solver that was left out, a time limit that was hit.
@@ -204,7 +204,7 @@ class MemoryPlan:
     height: int
     lower_bound: int
     capacity: int | None = None
-    solver: str = "heuristic"
+    solver: str = "greedy"
     seconds: float = 0.0
     alignment: int = 1
     notes: tuple[str, ...] = field(default=())
