@@ -32,6 +32,22 @@ GAPS = [
     [(5, 6, 3), (4, 6, 2), (5, 6, 1), (2, 5, 2), (0, 2, 3), (1, 3, 3), (3, 5, 2), (2, 4, 1)],
     [(0, 1, 2), (4, 5, 2), (3, 5, 2), (1, 4, 1), (0, 2, 2), (2, 4, 1), (1, 3, 1), (2, 3, 1)],
 ]
+PASSED = [
+    [(5, 6, 5), (4, 6, 2), (3, 6, 1), (3, 4, 5), (2, 4, 1), (0, 5, 1), (2, 3, 3)],
+    [(2, 4, 2), (1, 4, 1), (0, 3, 1), (2, 3, 2), (3, 4, 3), (0, 2, 3), (1, 2, 1), (0, 1, 2)],
+    [
+        (4, 8, 3),
+        (7, 8, 5),
+        (7, 8, 1),
+        (5, 8, 1),
+        (6, 7, 2),
+        (0, 7, 4),
+        (0, 5, 1),
+        (5, 6, 1),
+        (1, 6, 1),
+        (0, 2, 4),
+    ],
+]
 PUBLISHED = [("b1", 0, 3, 4), ("b2", 3, 9, 4), ("b3", 0, 9, 4), ("b4", 9, 21, 4), ("b5", 0, 21, 4)]
 
 
@@ -131,6 +147,50 @@ def test_every_order_of_the_search_is_sound(order: str) -> None:
         assert found.run(lowest, order, 10**6)[0] == 1
         assert found.run(lowest - 1, order, 10**6)[0] == 0
         assert found.run(lowest - 1, order, 10**6, noise=0.3)[0] == 0
+
+
+def cut(seed: int, count: int, times: int, height: int) -> list[Buffer]:
+    """A full rectangle cut into pieces, so that a plan without any gap is known to be there."""
+    r = random.Random(seed)
+    pieces = [(0, times, 0, height)]
+    while len(pieces) < count:
+        big = [p for p in pieces if p[1] - p[0] > 1 or p[3] - p[2] > 1]
+        if not big:
+            break
+        a, b, lo, hi = p = r.choice(big)
+        pieces.remove(p)
+        if b - a > 1 and (hi - lo == 1 or r.random() < 0.5):
+            at = r.randrange(a + 1, b)
+            pieces += [(a, at, lo, hi), (at, b, lo, hi)]
+        else:
+            at = r.randrange(lo + 1, hi)
+            pieces += [(a, b, lo, at), (a, b, at, hi)]
+    r.shuffle(pieces)
+    return [Buffer(str(i), a, b, hi - lo) for i, (a, b, lo, hi) in enumerate(pieces)]
+
+
+@pytest.mark.parametrize("order", search.ORDERS)
+def test_search_never_refuses_a_full_rectangle(order: str) -> None:
+    decided = 0
+    for seed in range(300):
+        buffers = cut(seed, 8 + seed % 40, 12, 17)
+        problem = problem_of(tuple(buffers), 1)
+        outcome, _ = search.Searcher(problem).run(17 // problem.unit, order, 20_000)
+        assert outcome != 0, seed
+        decided += outcome
+    assert decided > 250
+
+
+@pytest.mark.parametrize("rows", PASSED)
+@pytest.mark.parametrize("order", search.ORDERS)
+def test_a_buffer_may_wait_above_its_lowest_place(
+    rows: list[tuple[int, int, int]], order: str
+) -> None:
+    """Drawn until a search that gives up on passed buffers refused what is there."""
+    problem = problem_of(tuple(Buffer(str(i), *row) for i, row in enumerate(rows)), 1)
+    outcome, offsets = search.Searcher(problem).run(problem.bound, order, 10**6)
+    assert outcome == 1
+    assert problem.heights(offsets) == problem.bound
 
 
 def test_compiled_search_equals_plain() -> None:
