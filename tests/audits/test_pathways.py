@@ -343,6 +343,21 @@ def test_a_router_of_zeros_is_no_nan():
     np.testing.assert_array_equal(found.cosines, 0)
 
 
+def test_a_vector_added_to_all_rows_moves_the_cosine_and_not_the_centred_one():
+    """The softmax of (v_k + c)'x is that of v_k'x: such a vector is no part of the routing."""
+    snap = snapshot(6, 3)
+    c = np.random.default_rng(7).normal(size=7) * 5
+    moved = dataclasses.replace(snap, W=tuple(w + c for w in snap.W))
+    assert consistency(moved).mean_cosine.min() > consistency(snap).mean_cosine.max()
+    np.testing.assert_allclose(
+        consistency(moved, centred=True).cosines, consistency(snap, centred=True).cosines, atol=1e-4
+    )
+    by_hand = dataclasses.replace(snap, W=tuple(w - w.mean(0) for w in snap.W))
+    np.testing.assert_allclose(
+        consistency(snap, centred=True).cosines, consistency(by_hand).cosines, atol=1e-5
+    )
+
+
 def test_one_layer_has_no_neighbour():
     with pytest.raises(CapabilityError, match="this model has one"):
         consistency(snapshot(3, 1))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from byheart.audits.pathways import (
     Snapshot,
+    consistency,
     controlled_routing,
     correlate,
     correlations,
@@ -23,6 +24,7 @@ from byheart.audits.pathways import (
     measures,
     memorised_at,
     pathway_distance,
+    phase,
     relu_ntk,
     routing_kernel,
     sustained_rise,
@@ -131,6 +133,13 @@ def test_losses_that_cannot_be(losses, options, message):
 )
 def test_generalised_on_hand_made_rows(correct, at):
     assert generalised_at([correct]).at.tolist() == [at]
+
+
+def test_at_most_one_error_however_many_checkpoints():
+    """Ten of twelve right is above .8, and two errors are too many."""
+    row = [1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
+    assert generalised_at([row]).at.tolist() == [2]
+    assert generalised_at([row], errors=2).at.tolist() == [0]
 
 
 def test_answers_other_than_right_and_wrong_are_refused():
@@ -328,6 +337,37 @@ def test_measures_say_what_they_are():
     assert not {"null_cosine", "mean_cosine"} & {
         c.metric for c in correlations([one] * 3, [0.1, 0.2, 0.3])
     }
+
+
+def test_layers_are_followed_apart():
+    snap = snapshot()
+    found = measures(snap, pairs=None, per_layer=True)
+    apart = pathway_distance(snap, normalize="length", per_layer=True).per_layer
+    assert [found[f"distance/{i}"] for i in range(3)] == list(apart)
+    assert [found[f"cosine/{i}"] for i in range(2)] == consistency(snap).cosines.mean(0).tolist()
+    rows = course([snapshot(seed=s) for s in range(4)], per_layer=True)
+    assert not any("/" in c.metric for c in correlations(rows, [0.1, 0.2, 0.4, 0.3]))
+
+
+@pytest.mark.parametrize(
+    ("losses", "distances", "doing"),
+    [
+        ([0.1, 0.1], [0.8, 0.8], "early"),
+        ([0.5, 0.3, 0.1], [0.8, 0.7, 0.6], "learning"),
+        ([0.1, 0.12, 0.1], [0.8, 0.75, 0.7], "reorganising"),
+        ([0.1, 0.12, 0.1], [0.7, 0.75, 0.8], "drifting"),
+        ([0.1, 0.12, 0.1], [0.8, 0.7, 0.79], "still"),
+        ([9.0, 0.1, 0.1, 0.1], [0.2, 0.8, 0.8, 0.7], "reorganising"),
+    ],
+)
+def test_what_a_run_is_doing(losses, distances, doing):
+    rows = [
+        {"loss": a, "distance": d, "distance_se": 0.01}
+        for a, d in zip(losses, distances, strict=True)
+    ]
+    assert phase(rows) == doing
+    with pytest.raises(UsageError, match="at least 2"):
+        phase(rows, window=1)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,22 @@ def test_a_dense_model_is_refused_at_once():
         PathwayProbe(model, tokenizer, ["old tree"])
 
 
+def test_a_real_model_is_the_same_with_a_vector_added_to_a_routers_rows():
+    """And so are its pathways and the centred cosine; the paper's consistency is another."""
+    model = make_tiny_moe()
+    before = PathwayProbe(model, None, IDS).run()
+    c = 3 * torch.randn(32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.gate.weight.add_(c)
+    after = PathwayProbe(model, None, IDS).run()
+    np.testing.assert_allclose(after.nll, before.nll, rtol=1e-3)
+    np.testing.assert_allclose(after.g, before.g, atol=1e-4)
+    centred = [consistency(s, centred=True).mean_cosine for s in (before, after)]
+    np.testing.assert_allclose(centred[0], centred[1], atol=1e-3)
+    assert consistency(after).mean_cosine.min() > 0.9 > consistency(before).mean_cosine.max()
+
+
 def test_a_snapshot_stays_what_it_was_while_the_model_learns():
     model = make_tiny_moe()
     snap = PathwayProbe(model, None, IDS).run()
@@ -321,6 +337,10 @@ def test_one_checkpoint_is_shown_in_both_arms_without_verdict(run):
     assert found["pathways/distance"].details["length seen"] == pytest.approx(
         whole.length, abs=1e-4
     )
+    f = found["pathways/distance"]  # lower is more alike: a positive gap means seen texts are
+    assert f.gap.value == pytest.approx(f.fresh.value - f.seen.value)
+    assert f.control_gap is not None
+    assert abs(f.control_gap.value) < 0.1
     assert found["pathways/cosine"].seen.value == pytest.approx(
         consistency(snap).mean_cosine.mean()
     )

@@ -24,6 +24,7 @@ from byheart.audits._pathways.course import (
     correlations,
     course,
     measures,
+    phase,
     sustained_rise,
 )
 from byheart.audits._pathways.distance import (
@@ -91,6 +92,7 @@ __all__ = [
     "pathway_distance",
     "pathways",
     "permuted_experts",
+    "phase",
     "read_scores",
     "relu_ntk",
     "routing_kernel",
@@ -252,7 +254,7 @@ class Pathways(Audit):
         model = load(f"hf:{probe.prompt}")
         seen = PathwayProbe(model, None, probe.meta["texts"], threshold=self.threshold)
         snap = seen.run(step=probe.meta["step"])
-        found = measures(snap, pairs=self.pairs, seed=probe.meta["pairs_seed"])
+        found = measures(snap, pairs=self.pairs, seed=probe.meta["pairs_seed"], per_layer=True)
         values = {k: v if math.isfinite(v) else None for k, v in found.items()}
         meta = {"step": snap.step, "layers": len(snap.W), "experts": int(snap.g.shape[2])}
         return Row(probe.id, probe.arm, values, "", None, {**meta, "checkpoint": probe.prompt})

@@ -46,6 +46,11 @@ PAPERS: dict[str, Paper] = {
         "language models recall economic data up to their cutoff, and being told to forget "
         "does not stop them",
     ),
+    "grokking-pathways": Paper(
+        "byheart.papers.grokking_pathways",
+        "after the loss has settled a mixture of experts goes on reorganising its routing, and this "
+        "goes with accuracy on held-out items",
+    ),
     "knights-and-knaves": Paper(
         "byheart.papers.knights_and_knaves",
         "models come to recite logic puzzles and fail on slightly changed twins, and still reason "

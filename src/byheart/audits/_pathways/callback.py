@@ -34,9 +34,11 @@ class PathwayCallback(TrainerCallback):
         snapshots: Also keep every `Snapshot` there, as ``step-N.npz``.
         pairs: At most so many pairs of samples.
         null: Also measure under the null control.
+        per_layer: Also measure every layer.
         accuracy: Metric of the trainer's evaluation that is held beside; where it is there, the row
             of that step gets it as ``accuracy``.
-        alarm: Called with each row; raise or notify from there as you like.
+        alarm: Called with each row; raise or notify from there as you like (`phase` of `history` says
+            what the run is doing).
         seed: Of pairs and null.
 
     Attributes:
@@ -52,6 +54,7 @@ class PathwayCallback(TrainerCallback):
         snapshots: bool = False,
         pairs: int | None = 10_000,
         null: bool = True,
+        per_layer: bool = True,
         accuracy: str = "eval_accuracy",
         alarm: Callable[[dict[str, float]], None] | None = None,
         seed: int = 0,
@@ -65,6 +68,7 @@ class PathwayCallback(TrainerCallback):
         self.probe, self.every, self.snapshots = probe, every, snapshots
         self.out = None if out is None else make_folder(Path(out))
         self.pairs, self.null, self.seed = pairs, null, seed
+        self.per_layer = per_layer
         self.accuracy, self.alarm = accuracy, alarm
         self.history: list[dict[str, float]] = []
         self._evaluated: dict[int, float] = {}
@@ -112,7 +116,9 @@ class PathwayCallback(TrainerCallback):
         if self.history and int(self.history[-1]["step"]) == step:
             return
         snap = self.probe.run(model, step=step)  # NaN raises here; rows before it are kept
-        row = measures(snap, pairs=self.pairs, seed=self.seed, null=self.null)
+        row = measures(
+            snap, pairs=self.pairs, seed=self.seed, null=self.null, per_layer=self.per_layer
+        )
         if math.isfinite(self._train_loss):
             row["train_loss"] = self._train_loss
         if step in self._evaluated:

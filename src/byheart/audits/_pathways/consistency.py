@@ -51,7 +51,7 @@ class PathwayConsistency:
         }
 
 
-def consistency(snap: Snapshot) -> PathwayConsistency:
+def consistency(snap: Snapshot, *, centred: bool = False) -> PathwayConsistency:
     """Consistency of each sample's pathway over the layers (paper, §4.2).
 
     With routing embeddings ``e(i, l) = sum_k g(i, l, k) W[l][k]`` and
@@ -62,8 +62,12 @@ def consistency(snap: Snapshot) -> PathwayConsistency:
     As printed C_i is larger for more erratic paths, and the tables correlate its opposite; both are
     given, and the mean cosine without the maximum, which random routers can turn negative.
 
+    A softmax router does the same with one vector added to all rows of W, so what its rows have in
+    common is no part of the routing; it moves all the cosines nevertheless. `centred` takes it out.
+
     Args:
         snap: A snapshot of a model with at least two MoE layers.
+        centred: Subtract each W's mean row first. False is the paper's.
 
     Raises:
         CapabilityError: One MoE layer has no neighbour.
@@ -83,9 +87,9 @@ def consistency(snap: Snapshot) -> PathwayConsistency:
     step = max(1, _ROWS // snap.W[0].shape[1])
     for begin in range(0, n, step):
         rows = slice(begin, begin + step)
-        last = _unit(snap, 0, rows)
+        last = _unit(snap, 0, rows, centred)
         for layer in range(1, layers):
-            here = _unit(snap, layer, rows)
+            here = _unit(snap, layer, rows, centred)
             cosines[rows, layer - 1] = np.einsum("nd,nd->n", last, here)
             last = here
     largest = cosines.max(1)
@@ -95,9 +99,10 @@ def consistency(snap: Snapshot) -> PathwayConsistency:
     return PathwayConsistency(value, 1 - value, cosines.mean(1), cosines, largest > 0)
 
 
-def _unit(snap: Snapshot, layer: int, rows: slice) -> np.ndarray:
+def _unit(snap: Snapshot, layer: int, rows: slice, centred: bool) -> np.ndarray:
     """Routing embeddings ``[n, d]`` of length 1; zero where there is none."""
     W = snap.W[layer].astype(float)
+    W = W - W.mean(0) if centred else W
     e = snap.g[rows, layer, : len(W)].astype(float) @ W
     size = np.linalg.norm(e, axis=1, keepdims=True)
     return np.divide(e, size, out=np.zeros_like(e), where=size > 0)

@@ -15,13 +15,22 @@ from byheart.audits._pathways.distance import pathway_distance
 from byheart.audits._pathways.snapshot import Snapshot, permuted_experts
 from byheart.core.errors import DataError, UsageError
 
-__all__ = ["Correlation", "correlate", "correlations", "course", "measures", "sustained_rise"]
+__all__ = [
+    "Correlation",
+    "correlate",
+    "correlations",
+    "course",
+    "measures",
+    "phase",
+    "sustained_rise",
+]
 
 METRICS = (
     "distance",
     "raw_distance",
     "char_distance",
     "mean_cosine",
+    "centred_cosine",
     "consistency",
 )
 """What is followed: distance is in experts and divided by the longer path."""
@@ -34,7 +43,12 @@ _FLAT = 1e-9
 
 
 def measures(
-    snap: Snapshot, *, pairs: int | None = 10_000, seed: int = 0, null: bool = True
+    snap: Snapshot,
+    *,
+    pairs: int | None = 10_000,
+    seed: int = 0,
+    null: bool = True,
+    per_layer: bool = False,
 ) -> dict[str, float]:
     """Both metrics of one snapshot in all readings, with what they are controlled by.
 
@@ -43,15 +57,18 @@ def measures(
         pairs: At most so many pairs of samples.
         seed: Of pairs and null.
         null: Also under the null control (`permuted_experts`).
+        per_layer: Also ``distance/0``, ``distance/1``, ... for each layer, and ``cosine/0``, ... for
+            each layer and the one behind it.
 
     Returns:
         ``distance`` (experts, by the longer path), ``raw_distance`` (experts), ``char_distance``,
-        ``mean_cosine``, ``consistency`` (1 - C_i over samples where it has a meaning, else NaN),
+        ``mean_cosine``, ``centred_cosine`` (without what a router's rows have in common),
+        ``consistency`` (1 - C_i over samples where it has a meaning, else NaN),
         ``distance_se``, ``cosine_se``, ``length`` (experts a path), ``entropy`` (nats), ``loss`` (mean nll), ``step``, and
         ``null_distance``, ``null_cosine``. Cosines are NaN for a model with one MoE layer.
     """
     options: dict[str, Any] = {"pairs": pairs, "seed": seed}
-    whole = pathway_distance(snap, normalize="length", **options)
+    whole = pathway_distance(snap, normalize="length", per_layer=per_layer, **options)
     out = {
         "step": float(snap.step),
         "loss": float(snap.nll.mean()),
@@ -63,6 +80,11 @@ def measures(
         "entropy": whole.entropy,
         **_cosines(snap),
     }
+    if per_layer:
+        out |= {f"distance/{i}": d for i, d in enumerate(whole.per_layer)}
+        if snap.g.shape[1] > 1:
+            mean = consistency(snap).cosines.mean(0)
+            out |= {f"cosine/{i}": float(c) for i, c in enumerate(mean)}
     if null:
         chance = permuted_experts(snap, seed=seed)
         out["null_distance"] = pathway_distance(chance, normalize="length", **options).mean
@@ -72,7 +94,8 @@ def measures(
 
 def _cosines(snap: Snapshot) -> dict[str, float]:
     if snap.g.shape[1] < 2:
-        return {"mean_cosine": math.nan, "cosine_se": math.nan, "consistency": math.nan}
+        names = ("mean_cosine", "cosine_se", "centred_cosine", "consistency")
+        return dict.fromkeys(names, math.nan)
     found = consistency(snap)
     told = found.to_dict()
     value = told["consistency"]
@@ -80,6 +103,7 @@ def _cosines(snap: Snapshot) -> dict[str, float]:
     return {
         "mean_cosine": told["mean_cosine"],
         "cosine_se": spread / math.sqrt(snap.n),
+        "centred_cosine": float(consistency(snap, centred=True).mean_cosine.mean()),
         "consistency": math.nan if value is None else value,
     }
 
@@ -90,6 +114,7 @@ def course(
     pairs: int | None = 10_000,
     seed: int = 0,
     null: bool = True,
+    per_layer: bool = False,
 ) -> list[dict[str, float]]:
     """`measures` of every snapshot of a run, one at a time: an iterator is never held whole.
 
@@ -111,8 +136,40 @@ def course(
             raise DataError(
                 f"snapshot {i} is of other samples than the first; use the same probe for all"
             )
-        out.append(measures(snap, pairs=pairs, seed=seed, null=null))
+        out.append(measures(snap, pairs=pairs, seed=seed, null=null, per_layer=per_layer))
     return out
+
+
+def phase(rows: Sequence[Mapping[str, float]], *, window: int = 3, delta: float = 0.05) -> str:
+    """What a run is doing, by its last measurements: for alarms, not for verdicts.
+
+    Args:
+        rows: As `course` and `PathwayCallback.history` have them.
+        window: Measurements that are looked back over.
+        delta: How far the loss may move in them and count as settled (paper, §3.1: .05).
+
+    Returns:
+        ``"early"`` (fewer measurements than the window), ``"learning"`` (the loss moves),
+        ``"reorganising"`` (it has settled, and pathways become more alike by more than twice the
+        standard error), ``"drifting"`` (they become less alike) or ``"still"``.
+
+    >>> row = {"loss": 0.1, "distance": 0.8, "distance_se": 0.01}
+    >>> phase([row, row, {**row, "distance": 0.7}])
+    'reorganising'
+    """
+    if window < 2:
+        raise UsageError(f"window must be at least 2 measurements, got {window}")
+    if len(rows) < window:
+        return "early"
+    last = rows[-window:]
+    losses = [r["loss"] for r in last]
+    if max(losses) - min(losses) > delta:
+        return "learning"
+    moved = last[-1]["distance"] - last[0]["distance"]
+    error = 2 * math.hypot(last[0]["distance_se"], last[-1]["distance_se"])
+    if not abs(moved) > error:
+        return "still"
+    return "reorganising" if moved < 0 else "drifting"
 
 
 def sustained_rise(accuracy: Any, *, tolerance: float = 0.05) -> int:
@@ -238,7 +295,7 @@ def correlations(
     names = dict.fromkeys([*METRICS, *CONTROLS, *(k for r in rows for k in r)])
     out = []
     for name in names:
-        if name.endswith("_se"):
+        if name.endswith("_se") or "/" in name:
             continue
         values = [r.get(name, math.nan) for r in rows]
         if name == "accuracy" or not all(math.isfinite(v) for v in values):
