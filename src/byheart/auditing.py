@@ -104,7 +104,10 @@ def audit(
     if hasattr(loaded, "ping"):
         loaded.ping()
     if self_test:
+        from byheart.selftest import judged
+
         loaded.require("weights", purpose="the self-test")
+        judged(loaded, chosen)
     roles = {} if reference is None else {"reference": load(reference, device=device, dtype=dtype)}
     settings = {k: str(v) for k, v in shared.items() if v is not None}
     report = run(

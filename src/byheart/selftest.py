@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from byheart.core.audit import Audit, Planting, Probe, Row
+from byheart.core.errors import UsageError
 from byheart.core.finding import Finding
 from byheart.core.journal import Journal
 from byheart.core.model import Model
 from byheart.core.report import Report, SelfTest
 from byheart.core.run import Progress, Tick, measure
 
-__all__ = ["self_test"]
+__all__ = ["judged", "self_test"]
 
 
 def self_test(
@@ -51,6 +52,7 @@ def self_test(
 
     Raises:
         CapabilityError: If the model shows no weights.
+        UsageError: If none of the audits judges anything on this model.
         ModelError: If training fails.
     """
     from byheart.weights.planting import plant
@@ -59,8 +61,7 @@ def self_test(
     started = time.perf_counter()
     plantings = [
         (a, _light(a).planted(seed=seed + 17, n=n or a.self_test_items))
-        for a in audits
-        if a.needs <= model.capabilities
+        for a in judged(model, audits)
     ]
     texts = [t for _, planting in plantings for t in planting.texts]
     result: dict[str, list[Finding]] = {
@@ -101,6 +102,21 @@ def self_test(
         "duration_s": round(time.perf_counter() - started, 1),
     }
     return SelfTest(**corrected, meta=meta)
+
+
+def judged(model: Model, audits: Sequence[Audit]) -> list[Audit]:
+    """The audits that give verdicts on this model.
+
+    Raises:
+        UsageError: If there is none: nothing could be found.
+    """
+    found = [a for a in audits if a.needs <= model.capabilities and a.self_test_items]
+    if not found:
+        raise UsageError(
+            "the self-test has nothing to plant: the audits to run "
+            f"({', '.join(a.name for a in audits)}) give no verdict on {model.name}; leave it out"
+        )
+    return found
 
 
 _SAMPLES = 4

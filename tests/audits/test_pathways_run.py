@@ -501,6 +501,26 @@ def test_audits_that_cannot_be(run):
         audit_of(run, checkpoints=str(run / "out")).probes(limit=1)
 
 
+def test_windows_beyond_the_context_say_which_would_do(run):
+    model = LocalModel(make_tiny_moe(max_position_embeddings=20), make_tokenizer())
+    with pytest.raises(
+        DataError, match=r"30 tokens and the context .* is 20; .*pathways\.window=20"
+    ):
+        drive(audit_of(run), model)
+    assert drive(audit_of(run, window=20), model)
+
+
+def test_the_self_test_has_nothing_to_plant_for_it(cli, run, tmp_path):
+    code, _, err = cli(
+        "audit", f"hf:{run / 'out' / 'checkpoint-400'}", "pathways", "--texts", run / "seen",
+        "--fresh", run / "fresh", "--set", "pathways.window=30", "--set", "pathways.minimum=10",
+        "--out", tmp_path, "--self-test", "--json",
+    )  # fmt: skip
+    assert code == 2
+    assert "nothing to plant: the audits to run (pathways) give no verdict" in err
+    assert not (tmp_path / "report.json").exists()  # said before anything is run
+
+
 def test_a_model_with_one_moe_layer_has_a_distance_only(run):
     model = LocalModel(make_tiny_moe(num_hidden_layers=1), make_tokenizer())
     audit = audit_of(run)

@@ -58,6 +58,17 @@ def test_padding_side_and_batching_change_nothing(family):
         np.testing.assert_allclose(together.nll, alone.nll, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_how_routers_weigh_is_seen_in_half_precision_and_in_fresh_models(family):
+    scoring = FAMILIES[family][2]
+    assert route(make_tiny_moe(family).bfloat16(), IDS).scoring == scoring
+    fresh = make_tiny_moe(family, initializer_range=0.02)
+    with torch.no_grad():
+        for router in find_routers(fresh):
+            router.matrix.mul_(0.04)
+    assert route(fresh, IDS).scoring == scoring
+
+
 def test_two_families_weigh_by_a_sigmoid_and_it_matters():
     model = make_tiny_moe("DeepseekV3")
     right, wrong = route(model, IDS), route(model, IDS, scoring="softmax")

@@ -134,6 +134,7 @@ class Pathways(Audit):
         per_arm: Windows an arm where no limit is given.
         windows_per_text: At most so many windows of one file; 0 is as many as needed.
         material: Passages in memory instead of files.
+        device: Where checkpoints are run; empty is the best there is.
     """
 
     name: ClassVar[str] = "pathways"
@@ -148,6 +149,7 @@ class Pathways(Audit):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"routing"})
     source: ClassVar[str] = "Li, Fan, Zhou 2025, arXiv 2506.21551"
+    self_test_items: ClassVar[int] = 0  # no verdict, so nothing that could be found
 
     texts: str | Path | tuple[str | Path, ...] | None = None
     fresh: str | Path | tuple[str | Path, ...] | None = None
@@ -161,6 +163,7 @@ class Pathways(Audit):
     per_arm: int = 48
     windows_per_text: int = 0
     material: tuple[Passage, ...] | None = None
+    device: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
@@ -223,6 +226,12 @@ class Pathways(Audit):
             return self._checkpoint(probe)
         if facts.route is None:
             raise CapabilityError(f"{facts.name} has no routers; pathways are those of experts")
+        tokens = len((facts.tokenise or facts.encode)(probe.prompt))
+        if facts.context and tokens > facts.context:
+            raise DataError(
+                f"{probe.id} has {tokens} tokens and the context of {facts.name} is {facts.context}; take "
+                f"shorter windows: --set pathways.window={self.window * facts.context // tokens}"
+            )
         routed = facts.route([probe.prompt])
         snap = Snapshot(routed.g, routed.W, routed.nll, routed.layers, self.threshold)
         values: dict[str, float | None] = {
@@ -251,7 +260,7 @@ class Pathways(Audit):
     def _checkpoint(self, probe: Probe) -> Row:
         from byheart.core.model import load
 
-        model = load(f"hf:{probe.prompt}")
+        model = load(f"hf:{probe.prompt}", device=self.device or None)
         seen = PathwayProbe(model, None, probe.meta["texts"], threshold=self.threshold)
         snap = seen.run(step=probe.meta["step"])
         found = measures(snap, pairs=self.pairs, seed=probe.meta["pairs_seed"], per_layer=True)

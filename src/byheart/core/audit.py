@@ -106,7 +106,8 @@ class Audit(ABC):
         control: What it is held against, in one sentence.
         needs: Capabilities without which it cannot run.
         source: Where the method comes from.
-        self_test_items: Items planted, held back and left fresh that are enough for a verdict.
+        self_test_items: Items planted, held back and left fresh that are enough for a verdict; 0 where
+            the audit gives none.
     """
 
     name: ClassVar[str]

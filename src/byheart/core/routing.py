@@ -327,7 +327,7 @@ def _scoring_of(output: Any, logits: Any, config: Any) -> str:
         if bool(ok.any()):
             soft, sig = w - zk, w - torch.nn.functional.logsigmoid(zk)
             spread = [float((x.amax(1) - x.amin(1))[ok].mean()) for x in (soft, sig)]
-            if min(spread) < _ALIKE and abs(spread[0] - spread[1]) > 1e-4:
+            if min(spread) < min(_ALIKE, max(spread) / 4):  # else neither follows (a sparse mixer)
                 return "softmax" if spread[0] < spread[1] else "sigmoid"
     scores = next((t for t in tensors if t is not logits and t.shape == logits.shape), None)
     if scores is not None and scores.is_floating_point():  # all experts, zero where not chosen
