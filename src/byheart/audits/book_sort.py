@@ -9,7 +9,7 @@ alone and are exported here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,15 @@ from byheart.audits._sort.scoring import (
     lenient_answer,
     strict_answer,
 )
+from byheart.audits._sort.variants import (
+    KNOWN,
+    VALIDATION,
+    WORDINGS,
+    Chosen,
+    choose,
+    choose_wording,
+    validation_pairs,
+)
 from byheart.core.ask import Ask, Completion, Facts, Prompt, Sample, Score, Scored
 from byheart.core.audit import Audit, Conversation, Planting, Probe, Row
 from byheart.core.errors import CapabilityError, DataError, UsageError, need
@@ -59,13 +68,16 @@ __all__ = [
     "SCORES",
     "SEGMENTS",
     "SHORT",
+    "WORDINGS",
     "Book",
     "BookSort",
     "Choice",
+    "Chosen",
     "Pair",
     "Wording",
     "bins_of",
     "book_seed",
+    "choose_wording",
     "chronicle",
     "debiased",
     "ends_sentence",
@@ -125,7 +137,10 @@ class BookSort(Audit):
             first where the model tells it.
         scorer: Judged: ``"debiased"``, ``"lenient"`` or ``"strict"`` (the authors'); the others are
             shown beside it.
-        wording: ``"plain"``, ``"short"``, or a JSON file of your own (see `Wording`).
+        wording: ``"plain"``, ``"short"``, one of the thirteen ``"v0"`` to ``"v12"``, or a JSON file of
+            your own (see `Wording`). ``"best"`` takes, as the paper does, the one of the thirteen by
+            which the model tells most with the text in the prompt, on excerpts that are not scored.
+        validation: Excerpts on which ``"best"`` is chosen (paper: 10), a pair in every bin of each.
         max_tokens: Length of a written answer; models that think first need more.
 
     >>> audit = BookSort(conditions="memory")
@@ -145,7 +160,9 @@ class BookSort(Audit):
     by: str = "auto"
     scorer: str = "debiased"
     wording: str = "plain"
+    validation: int = VALIDATION
     max_tokens: int = 16
+    chosen: tuple[str, ...] = field(default=(), repr=False)
     pairs: tuple[tuple[Pair, ...], tuple[Pair, ...]] = field(default=((), ()), repr=False)
 
     name: ClassVar[str] = "book-sort"
@@ -176,7 +193,7 @@ class BookSort(Audit):
         _one_of("task", self.task, TASKS)
         _one_of("by", self.by, ("auto", "probability", "answer"))
         _one_of("scorer", self.scorer, SCORES)
-        for label, least in (("per_arm", 2), ("max_tokens", 1)):
+        for label, least in (("per_arm", 2), ("max_tokens", 1), ("validation", 1)):
             if getattr(self, label) < least:
                 raise UsageError(f"{label} must be at least {least}, got {getattr(self, label)}")
         if self.texts is None and self.fresh is not None:
@@ -191,8 +208,35 @@ class BookSort(Audit):
         Raises:
             DataError: If it is a file that cannot be used.
         """
-        known = {"plain": PLAIN, "short": SHORT}
-        return known[self.wording] if self.wording in known else read_wording(self.wording)
+        name = "plain" if self.wording == "best" else self.wording
+        return KNOWN[name] if name in KNOWN else read_wording(name)
+
+    def prepared(
+        self,
+        hold: Callable[[Audit, Sequence[Probe], str], Sequence[Row]],
+        *,
+        seed: int = 0,
+        limit: int | None = None,
+    ) -> Audit:
+        """Choose a wording where ``"best"`` is asked for; see `Audit.prepared`.
+
+        Raises:
+            DataError: If the scored excerpts leave no room for others.
+            UsageError: If there are no books to choose it on.
+        """
+        if self.wording != "best":
+            return self
+        if any(self.pairs) or self.texts is None:
+            raise UsageError(
+                "wording='best' is chosen on excerpts of your books; give texts, or name a wording"
+            )
+        scored = [Pair(**p.meta["pair"]) for p in self.probes(seed=seed, limit=limit)]
+        pairs = validation_pairs(
+            self.texts, self.fresh, scored, excerpt=self.excerpt, segment=self.segment,
+            bins=self.bins, excerpts=self.validation, seed=seed,
+        )  # fmt: skip
+        best = choose(self, pairs, hold)
+        return dataclasses.replace(self, wording=best.name, chosen=(best.told,))
 
     def probes(self, *, seed: int = 0, limit: int | None = None) -> list[Probe]:
         """One probe a pair, both arms in turn; see `Audit.probes`.

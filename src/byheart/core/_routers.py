@@ -8,7 +8,15 @@ from typing import Any
 
 from byheart.core.errors import CapabilityError, ModelError, UsageError
 
-__all__ = ["Router", "find_routers", "has_routers", "logits_of", "scoring_of", "weights_of"]
+__all__ = [
+    "Router",
+    "find_neurons",
+    "find_routers",
+    "has_routers",
+    "logits_of",
+    "scoring_of",
+    "weights_of",
+]
 
 _CONTAINERS = ("experts",)
 """How the child of a block is called that holds its experts."""
@@ -16,6 +24,8 @@ _NAMES = ("gate", "router", "gating", "wg", "classifier")
 """How its neighbour is called that chooses among them."""
 _NEIGHBOURS = ("expert", "shared", "mlp", "lora_", "attn", "norm")
 """Parts of a parameter's name that no router's matrix has below its block."""
+_LAST = ("down_proj", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "w2")
+"""How the last linear layer of a dense feed-forward block is called."""
 _ALIKE = 0.05
 """Spread in nats within which the chosen experts' weights follow a scoring, up to a factor."""
 _SUM = 2e-3
@@ -31,12 +41,14 @@ class Router:
         module: The module whose output holds the logits.
         matrix: Parameter ``[K, d]``: one row an expert.
         index: Which of the module's outputs is the logits, where transformers tells; else None.
+        before: The module's input is read, as a dense block's activity, instead of logits.
     """
 
     name: str
     module: Any
     matrix: Any
     index: int | None = None
+    before: bool = False
 
     @property
     def experts(self) -> int:
@@ -83,6 +95,35 @@ def find_routers(module: Any, name: str = "") -> tuple[Router, ...]:
             "experts; byheart list audits shows what a dense model can be asked"
         )
     return found
+
+
+def find_neurons(module: Any, name: str = "") -> tuple[Router, ...]:
+    """The feed-forward blocks of a dense model, each neuron taken for an expert.
+
+    A neuron's weight on a token is its share of the block's absolute activity; its row of the matrix
+    is what it adds to the residual stream.
+
+    Raises:
+        CapabilityError: The model has routers, or no block that is known.
+    """
+    name = name or type(module).__name__
+    if has_routers(module):
+        raise CapabilityError(f"{name} has routers: its pathways are theirs; leave neurons out")
+    found = []
+    for path, part in module.named_modules():
+        weight = getattr(part, "weight", None)
+        if path.rsplit(".", 1)[-1] not in _LAST or "attn" in path or "attention" in path:
+            continue
+        if getattr(weight, "ndim", 0) != 2:
+            continue
+        matrix = weight if type(part).__name__ == "Conv1D" else weight.T
+        found.append(Router(path, part, matrix, before=True))
+    if not found:
+        raise CapabilityError(
+            f"{name} has no feed-forward block that is known: none of its layers is called "
+            f"{', '.join(_LAST)}"
+        )
+    return tuple(found)
 
 
 def _expert_count(config: Any) -> int:

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -129,6 +129,23 @@ class Audit(ABC):
         Raises:
             DataError: If the user's material cannot give both arms.
         """
+
+    def prepared(
+        self,
+        hold: Callable[[Audit, Sequence[Probe], str], Sequence[Row]],
+        *,
+        seed: int = 0,
+        limit: int | None = None,
+    ) -> Audit:
+        """Settle knobs that the model itself decides, before anything is scored; most have none.
+
+        Args:
+            hold: Holds conversations of an audit of the same kind (the audit, its probes, a name for
+                progress) and keeps their rows, so that a second run takes them up.
+            seed: As for `probes`.
+            limit: As for `probes`.
+        """
+        return self
 
     @abstractmethod
     def ask(self, probe: Probe, facts: Facts) -> Conversation:

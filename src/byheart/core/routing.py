@@ -17,6 +17,7 @@ import numpy as np
 
 from byheart.core._routers import (
     Router,
+    find_neurons,
     find_routers,
     has_routers,
     logits_of,
@@ -29,6 +30,7 @@ __all__ = [
     "Routed",
     "Router",
     "check_lengths",
+    "find_neurons",
     "find_routers",
     "has_routers",
     "route",
@@ -45,7 +47,7 @@ class Routed:
             experts than the largest end in zeros.
         nll: ``[N]`` float64, mean negative log-probability a token in nats.
         scoring: How logits were turned into weights: ``"softmax"``, ``"sigmoid"`` or
-            ``"probabilities"`` (the model gives them itself).
+            ``"probabilities"`` (the model gives them itself), or ``"activity"`` of neurons.
         W: L router matrices ``[K, d]`` float32.
         layers: L names of the routers.
     """
@@ -152,9 +154,22 @@ def _reading(module: Any, routers: Sequence[Router], state: dict[str, Any]) -> I
 
         return hook
 
+    def activity_of(layer: int) -> Callable[..., None]:
+        def hook(_module: Any, inputs: Any) -> None:
+            active = inputs[0].detach().reshape(*state["mask"].shape, -1).float().abs()
+            shares = active / active.sum(-1, keepdim=True).clamp_min(1e-30)
+            state["scoring"][layer] = "activity"
+            state["g"][layer] = _masked_mean(shares, state["mask"])
+
+        return hook
+
     try:
         for layer, router in enumerate(routers):
-            handles.append(router.module.register_forward_hook(hook_of(layer, router)))
+            handles.append(
+                router.module.register_forward_pre_hook(activity_of(layer))
+                if router.before
+                else router.module.register_forward_hook(hook_of(layer, router))
+            )
         yield
     finally:
         for handle in handles:
@@ -179,7 +194,7 @@ def route(
     Args:
         module: A causal language model of transformers.
         ids: Token ids, one sequence a text, each of at least two tokens.
-        routers: What `find_routers` found; None looks for them.
+        routers: What `find_routers` or `find_neurons` found; None looks for routers.
         scoring: ``"auto"`` sees from the routers' outputs whether their weights are a softmax or a
             normalised sigmoid of the logits; or name one.
         batch_tokens: Tokens of a batch, padding included.

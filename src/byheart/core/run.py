@@ -240,6 +240,26 @@ def run(
             if stopped is not None:
                 skips.append(Skipped(audit.name, f"not reached: {_reason(stopped)}"))
                 continue
+
+            def hold(
+                asked: Audit, some: Sequence[Probe], stage: str, name: str = audit.title
+            ) -> Sequence[Row]:
+                held = measure(
+                    model, asked, seed=seed, probes=some, roles=roles, journal=kept,
+                    progress=progress, stage=f"{name}: {stage}",
+                )  # fmt: skip
+                if held.stopped is not None:
+                    raise held.stopped
+                return held.rows
+
+            try:
+                settled = audit.prepared(hold, seed=seed, limit=limit)
+            except (KeyboardInterrupt, ByheartError) as error:
+                stopped = error
+                skips.append(Skipped(audit.name, _reason(error)))
+                continue
+            if settled is not audit:
+                audit, probes = settled, settled.probes(seed=seed, limit=limit)
             done = measure(
                 model, audit, seed=seed, probes=probes, roles=roles, journal=kept,
                 progress=progress, log_dir=out / "logs" if out is not None and logs else None,

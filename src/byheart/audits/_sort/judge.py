@@ -77,6 +77,8 @@ def _memory(
     if main and any(r.meta.get("left_out") for r in rows):
         details["books_left_out"] = next(r.meta["left_out"] for r in rows if r.meta.get("left_out"))
     details["units"] = {"seen": units[0], "fresh": units[1]}
+    if main and audit.chosen:
+        details["wording"] = audit.chosen[0]
     return Finding(
         "book-sort/memory" if main else f"book-sort/memory-{score}",
         f"{audit.claim} Measured: order of two segments told without the text, {score}; a half is "
