@@ -13,7 +13,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
-from tiny import WORDS, make_tiny_llama, make_tokenizer
+from tiny import WORDS, make_tiny_gpt2, make_tiny_llama, make_tiny_neox, make_tokenizer
 from tiny_moe import make_tiny_moe
 
 import byheart
@@ -26,6 +26,8 @@ from byheart.audits.pathways import (
     consistency,
     course,
     pathway_distance,
+    pathways,
+    permuted_experts,
 )
 from byheart.core.audit import Row
 from byheart.core.drive import drive
@@ -527,3 +529,49 @@ def test_a_model_with_one_moe_layer_has_a_distance_only(run):
     found = audit.findings(drive(audit, model))
     assert [f.name for f in found] == ["pathways/distance"]
     assert math.isfinite(found[0].gap.value)
+
+
+# dense models
+
+
+@pytest.mark.parametrize("make", [make_tiny_llama, make_tiny_gpt2, make_tiny_neox])
+def test_neurons_of_a_dense_model_stand_in_for_experts(make):
+    model, tokenizer = make()
+    texts = ["the quick brown fox", "lazy dog and old tree", "rain falls"]
+    snap = PathwayProbe(model, tokenizer, texts, neurons=5).run()
+    width = snap.W[0].shape
+    assert snap.g.shape == (3, 2, width[0])
+    assert width[1] == 32
+    assert snap.scoring == "activity"
+    assert [len(p.split(",")) for p in pathways(snap)[0].split("-")] == [5, 5]
+    found = pathway_distance(snap)
+    assert found.length == 10
+    assert 0 < found.mean <= 10
+    seen = {}  # the activity of the first block, by a hook of the test's own on one text
+
+    def see(module, inputs):
+        seen["a"] = inputs[0]
+
+    part = dict(model.named_modules())[snap.layers[0]]
+    handle = part.register_forward_pre_hook(see)
+    model(torch.tensor([tokenizer(texts[0])["input_ids"]]))
+    handle.remove()
+    a = seen["a"][0].abs()
+    np.testing.assert_allclose(snap.g[0, 0], (a / a.sum(-1, True)).mean(0).detach(), atol=1e-6)
+    np.testing.assert_array_equal(np.argsort(-snap.g[0, 0], kind="stable")[:5], [int(k) for k in pathways(snap)[0].split("-")[0].split(",")])  # fmt: skip
+    e = torch.zeros(1, width[0])
+    e[0, 3] = 1.0
+    bias = part(torch.zeros(1, width[0]))
+    np.testing.assert_allclose(snap.W[0][3], (part(e) - bias)[0].detach(), atol=1e-6)
+
+
+def test_neurons_are_asked_of_dense_models_only(tmp_path):
+    with pytest.raises(CapabilityError, match="has routers"):
+        PathwayProbe(make_tiny_moe(), None, IDS, neurons=4)
+    model, tokenizer = make_tiny_llama()
+    with pytest.raises(UsageError, match=r"neurons must lie in 0\.\.48"):
+        PathwayProbe(model, tokenizer, ["old tree"], neurons=49)
+    snap = PathwayProbe(model, tokenizer, ["old tree", "lazy dog"], neurons=4).run()
+    assert Snapshot.load(snap.save(tmp_path / "s.npz")).top == 4
+    null = permuted_experts(snap, seed=0)
+    assert pathway_distance(null).length == 8

@@ -114,7 +114,7 @@ def find_neurons(module: Any, name: str = "") -> tuple[Router, ...]:
         weight = getattr(part, "weight", None)
         if path.rsplit(".", 1)[-1] not in _LAST or "attn" in path or "attention" in path:
             continue
-        if getattr(weight, "ndim", 0) != 2:
+        if weight is None or weight.ndim != 2:
             continue
         matrix = weight if type(part).__name__ == "Conv1D" else weight.T
         found.append(Router(path, part, matrix, before=True))

@@ -72,10 +72,12 @@ def path_lengths(g: np.ndarray, threshold: float = 0.7) -> np.ndarray:
     return _ranked(np.asarray(g), threshold)[1]
 
 
-def _ranked(g: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def _ranked(g: np.ndarray, threshold: float, top: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """``[N, L, K]`` experts by falling weight (ties by number), and the length of each prefix."""
     _threshold(threshold)
     order = np.argsort(-g, axis=-1, kind="stable")
+    if top:
+        return order, np.full(g.shape[:-1], top)
     total = np.cumsum(np.take_along_axis(g, order, -1), axis=-1, dtype=float)
     counts = np.sum(total <= threshold + _TIE, axis=-1) + 1
     return order, np.minimum(counts, g.shape[-1])
@@ -94,7 +96,7 @@ def pathways(snap: Snapshot, *, threshold: float | None = None) -> list[str]:
     ['1,2-0']
     """
     threshold = snap.threshold if threshold is None else threshold
-    order, counts = _ranked(snap.g, threshold)
+    order, counts = _ranked(snap.g, threshold, snap.top)
     return [
         "-".join(",".join(map(str, row[:c].tolist())) for row, c in zip(layers, cut, strict=True))
         for layers, cut in zip(order, counts, strict=True)
@@ -115,7 +117,7 @@ def _codes(layers: int, experts: int) -> np.ndarray:
 
 def _letters(snap: Snapshot, threshold: float) -> list[list[str]]:
     """``[L][N]`` paths of every layer, written with `_codes`."""
-    order, counts = _ranked(snap.g, threshold)
+    order, counts = _ranked(snap.g, threshold, snap.top)
     code = _codes(*snap.g.shape[1:])
     out = []
     for layer in range(snap.g.shape[1]):

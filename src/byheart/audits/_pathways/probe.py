@@ -9,7 +9,7 @@ from typing import Any
 from byheart.audits._pathways.snapshot import Snapshot, _threshold
 from byheart.core.errors import DataError, UsageError
 from byheart.core.model import Model
-from byheart.core.routing import check_lengths, find_routers, route
+from byheart.core.routing import Router, check_lengths, find_neurons, find_routers, route
 
 __all__ = ["PathwayProbe"]
 
@@ -30,6 +30,9 @@ class PathwayProbe:
         max_tokens: Longer samples are cut to so many tokens; None refuses those that are longer
             than the model's context.
         batch_tokens: Tokens of a batch, padding included; bounds memory.
+        neurons: For a dense model, which has no routers: take so many of each feed-forward block's
+            most active neurons for the pathway (a wish of the paper's reviewers, not the paper's).
+            `N * L * neurons of a block` floats come back then.
         scoring: ``"auto"``, ``"softmax"``, ``"sigmoid"`` or ``"probabilities"``; see
             `byheart.core.routing.route`.
 
@@ -54,6 +57,7 @@ class PathwayProbe:
         threshold: float = 0.7,
         max_tokens: int | None = None,
         batch_tokens: int = 2048,
+        neurons: int = 0,
         scoring: str = "auto",
     ) -> None:
         _threshold(threshold)
@@ -70,7 +74,11 @@ class PathwayProbe:
             model = model.weights
         self.model, self.tokenizer = model, tokenizer
         self.name = self.name or type(model).__name__
-        find_routers(model, self.name)
+        self.neurons = neurons
+        found = self._parts(model)
+        least = min(r.experts for r in found)
+        if not 0 <= neurons <= least:
+            raise UsageError(f"neurons must lie in 0..{least}, got {neurons}")
         self.threshold, self.batch_tokens, self.scoring = threshold, batch_tokens, scoring
         self.ids = tuple(tuple(self._tokens(i, text))[:max_tokens] for i, text in enumerate(texts))
         if not self.ids:
@@ -95,6 +103,10 @@ class PathwayProbe:
             )
         return ids
 
+    def _parts(self, module: Any) -> tuple[Router, ...]:
+        """Routers, or a dense model's feed-forward blocks."""
+        return (find_neurons if self.neurons else find_routers)(module, self.name)
+
     @property
     def digest(self) -> str:
         """Of the samples' tokens."""
@@ -115,11 +127,16 @@ class PathwayProbe:
         module = module.weights if isinstance(module, Model) else module
         module = getattr(module, "module", module)  # as wrapped for several devices
         routed = route(
-            module, self.ids, scoring=self.scoring, batch_tokens=self.batch_tokens, name=self.name
+            module,
+            self.ids,
+            routers=self._parts(module),
+            scoring=self.scoring,
+            batch_tokens=self.batch_tokens,
+            name=self.name,
         )
         return Snapshot(
             routed.g, routed.W, routed.nll, routed.layers, self.threshold, step, routed.scoring,
-            self.digest,
+            self.digest, self.neurons,
         )  # fmt: skip
 
     def __len__(self) -> int:

@@ -29,6 +29,8 @@ class Snapshot:
         nll: ``[N]`` mean negative log-probability a token, in nats; zeros where not measured.
         layers: ``[L]`` names of the routers.
         threshold: Share of a layer's weight that its part of a pathway covers (paper, §4.1: .7).
+        top: Instead of that, so many of a layer's experts; 0 goes by the threshold. For neurons of a
+            dense model, of which hundreds make up a share.
         step: Of the training, or -1.
         scoring: How the model turns router logits into weights.
         digest: Of the samples' tokens: snapshots with the same one are of the same samples.
@@ -45,6 +47,7 @@ class Snapshot:
     step: int = -1
     scoring: str = "softmax"
     digest: str = ""
+    top: int = 0
 
     def __post_init__(self) -> None:
         g, nll = np.asarray(self.g, np.float32), np.asarray(self.nll, float)
@@ -73,6 +76,8 @@ class Snapshot:
                 "go through byheart.audits.pathways.token_means first"
             )
         _threshold(self.threshold)
+        if not 0 <= self.top <= g.shape[2]:
+            raise UsageError(f"top must lie in 0..{g.shape[2]}, got {self.top}")
         object.__setattr__(self, "g", g)
         object.__setattr__(self, "nll", nll)
         object.__setattr__(self, "W", tuple(np.asarray(w, np.float32) for w in self.W))
@@ -115,7 +120,7 @@ class Snapshot:
         path = Path(path)
         head = {
             "format": _FORMAT, "layers": list(self.layers), "threshold": self.threshold,
-            "step": self.step, "scoring": self.scoring, "digest": self.digest,
+            "step": self.step, "scoring": self.scoring, "digest": self.digest, "top": self.top,
         }  # fmt: skip
         arrays: Any = {f"W{i}": w for i, w in enumerate(self.W)}
         try:
