@@ -325,6 +325,20 @@ def test_a_run_that_converges_is_seen_to():
     assert set(found["distance"].partial) >= {"entropy", "length", "step", "entropy+length"}
 
 
+def test_the_moving_average_of_the_training_loss_is_a_baseline():
+    """Over the last three: a zigzag around a falling line is nearly the line."""
+    losses = [1.0, 0.4, 0.9, 0.3, 0.8, 0.2, 0.7, 0.1]
+    rows = [{**measures(snapshot(), pairs=None, null=False), "train_loss": x} for x in losses]
+    accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    found = {c.metric: c for c in correlations(rows, accuracy)}
+    average = [1.0, 0.7, 2.3 / 3, 1.6 / 3, 2.0 / 3, 1.3 / 3, 1.7 / 3, 1.0 / 3]
+    assert found["train_loss"].pearson == pytest.approx(np.corrcoef(losses, accuracy)[0, 1])
+    assert found["train_loss_average"].pearson == pytest.approx(
+        np.corrcoef(average, accuracy)[0, 1]
+    )
+    assert found["train_loss_average"].pearson < found["train_loss"].pearson
+
+
 def test_measures_say_what_they_are():
     snap = snapshot()
     found = measures(snap, pairs=None)

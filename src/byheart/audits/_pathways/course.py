@@ -287,10 +287,17 @@ def correlations(
 
     Args:
         rows: What `course` gives; further numbers in them (``train_loss``, ``val_loss``, ...) are
-            baselines.
+            baselines. Of ``train_loss`` the moving average over the last three is one too, as
+            ``train_loss_average``.
         accuracy: One a row.
         seed: Of the permutations.
     """
+    averaged = [r.get("train_loss", math.nan) for r in rows]
+    averaged = [float(np.mean(averaged[max(0, i - 2) : i + 1])) for i in range(len(averaged))]
+    rows = [
+        {**r, "train_loss_average": a} if "train_loss" in r else r
+        for r, a in zip(rows, averaged, strict=True)
+    ]
     controls = {k: [r[k] for r in rows] for k in CONTROLS}
     names = dict.fromkeys([*METRICS, *CONTROLS, *(k for r in rows for k in r)])
     out = []
