@@ -239,11 +239,13 @@ class Pathways(Audit):
             "entropy": float(snap.entropy.mean()),
             "loss": float(snap.nll[0]),
             "mean_cosine": None,
+            "centred_cosine": None,
             "consistency": None,
         }
         if len(snap.W) > 1:
             found = consistency(snap)
             values["mean_cosine"] = float(found.mean_cosine[0])
+            values["centred_cosine"] = float(consistency(snap, centred=True).mean_cosine[0])
             values["consistency"] = float(found.consistency[0]) if found.valid[0] else None
         (path,) = pathways(snap, threshold=self.threshold)
         meta = {

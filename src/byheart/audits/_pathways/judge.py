@@ -111,7 +111,14 @@ def _cosine(
         arm: [v for r in rows if (v := r.values["consistency"]) is not None]
         for arm, rows in arms.items()
     }
-    more = {f"1 - C, {a}": round(float(np.mean(v)), 4) for a, v in valid.items() if v}
+    rows_apart = {
+        f"without what a router's rows share, {arm}": round(
+            float(np.mean([r.values["centred_cosine"] for r in some])),  # type: ignore[arg-type]
+            4,
+        )
+        for arm, some in arms.items()
+    }
+    more = rows_apart | {f"1 - C, {a}": round(float(np.mean(v)), 4) for a, v in valid.items() if v}
     return [
         Finding(
             name="pathways/cosine",
@@ -221,5 +228,7 @@ def _against(rows: Sequence[Row], scores: Scores, seed: int) -> tuple[int, list[
 
 
 def _told(c: Correlation) -> str:
-    left = ", ".join(f"{k} {'-' if v is None else format(v, '+.2f')}" for k, v in c.partial.items())
+    left = ", ".join(
+        f"{k} {'undefined' if v is None else format(v, '+.2f')}" for k, v in c.partial.items()
+    )
     return f"{c}; r with controls taken out: {left}"
