@@ -346,6 +346,8 @@ def test_one_checkpoint_is_shown_in_both_arms_without_verdict(run):
     assert found["pathways/cosine"].seen.value == pytest.approx(
         consistency(snap).mean_cosine.mean()
     )
+    centred = found["pathways/cosine"].details["without what a router's rows share, seen"]
+    assert centred == pytest.approx(consistency(snap, centred=True).mean_cosine.mean(), abs=1e-4)
 
 
 def test_the_contract_of_audits_but_for_verdicts(run):
