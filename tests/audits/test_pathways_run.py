@@ -489,7 +489,47 @@ def test_checkpoints_are_ordered_by_their_steps(run, tmp_path):
         checkpoint_folders([])
 
 
+def test_a_probe_in_json_lines(cli, run, tmp_path):
+    file = tmp_path / "probe.jsonl"
+    file.write_text("\n".join(json.dumps({"text": words(30, s)}) for s in range(7)))
+    audit = Pathways(probe=str(file), window=30, minimum=10)
+    probes = audit.probes()
+    assert sum(p.arm == "seen" for p in probes) == 7
+    assert {p.prompt for p in probes if p.arm == "seen"} == {words(30, s) for s in range(7)}
+    assert all(p.meta["stand_in"] for p in probes)
+    lines = [{"text": words(30, s), "arm": "seen" if s < 4 else "fresh"} for s in range(8)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    code, out, err = cli(
+        "audit", f"hf:{run / 'out' / 'checkpoint-400'}", "pathways", "--checkpoints", run / "out",
+        "--scores", run / "acc.csv", "--set", f"pathways.probe={file}", "--set",
+        "pathways.window=30", "--set", "pathways.minimum=10", "--out", tmp_path / "r", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    found = {f["name"]: f for f in json.loads(out)["findings"]}
+    assert found["pathways/distance"]["n"] == 4
+    assert "stand in" not in found["pathways/distance"]["no_verdict"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{}", "line 1: no text"),
+        ('{"text": " "}', "line 1: no text"),
+        ('{"text": "a", "arm": "old"}', "arm is seen or fresh, got 'old'"),
+        ('{"text": "a", "arm": "fresh"}', "no line of the seen arm"),
+        ("text", "line 1: not JSON"),
+        ("", "no line of the seen arm"),
+    ],
+)
+def test_probes_that_cannot_be_read(tmp_path, line, message):
+    (tmp_path / "p.jsonl").write_text(line)
+    with pytest.raises(DataError, match=message):
+        Pathways(probe=tmp_path / "p.jsonl").probes()
+
+
 def test_audits_that_cannot_be(run):
+    with pytest.raises(UsageError, match="leave texts and fresh out"):
+        Pathways(probe="p.jsonl", texts="t")
     with pytest.raises(UsageError, match="name them too"):
         Pathways(scores="x.csv")
     with pytest.raises(UsageError, match="share in"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from byheart.audits._pathways import judge as _judge
-from byheart.audits._pathways.checkpoints import Scores, checkpoint_folders, read_scores
+from byheart.audits._pathways.checkpoints import Scores, checkpoint_folders, read_probe, read_scores
 from byheart.audits._pathways.consistency import PathwayConsistency, consistency
 from byheart.audits._pathways.course import (
     Correlation,
@@ -124,6 +124,8 @@ class Pathways(Audit):
     Args:
         texts: Files or folders of training texts; None takes the shipped famous passages.
         fresh: Texts that were certainly not trained on; None takes the shipped twins.
+        probe: Instead of both, JSON lines ``{"text": ..., "arm": "seen" or "fresh"}``; seen if no arm
+            is given. A line is cut to `window`.
         checkpoints: Folders of a run's checkpoints, or a folder that holds them; with tokenizer.
         scores: CSV with a column ``step`` or ``checkpoint`` and one of scores; see `read_scores`.
         score: That column's name; empty takes ``accuracy``, ``score`` or ``acc``.
@@ -153,6 +155,7 @@ class Pathways(Audit):
 
     texts: str | Path | tuple[str | Path, ...] | None = None
     fresh: str | Path | tuple[str | Path, ...] | None = None
+    probe: str | Path | None = None
     checkpoints: str | Path | tuple[str | Path, ...] | None = None
     scores: str | Path | None = None
     score: str = ""
@@ -177,6 +180,8 @@ class Pathways(Audit):
                 "per_arm and pairs must be at least 1 and windows_per_text not negative, "
                 f"got {self.per_arm}, {self.pairs} and {self.windows_per_text}"
             )
+        if self.probe is not None and (self.texts is not None or self.fresh is not None):
+            raise UsageError("probe holds the texts of both arms; leave texts and fresh out")
         if self.scores is not None and self.checkpoints is None:
             raise UsageError("scores are of a run's checkpoints; name them too (--checkpoints)")
 
@@ -188,12 +193,15 @@ class Pathways(Audit):
         """
         if limit is not None and limit < 1:
             raise UsageError(f"limit must be at least 1, got {limit}")
-        both = arms(self.texts, self.fresh, self.material)
+        material, stand_in = self.material, False
+        if self.probe is not None:
+            material, stand_in = read_probe(self.probe)
+        both = arms(self.texts, self.fresh, material)
         windows, notes = draw_windows(
             both, length=self.window, minimum=self.minimum, per_arm=limit or self.per_arm,
             per_text=self.windows_per_text, seed=seed,
         )  # fmt: skip
-        if both.stand_in:
+        if both.stand_in or stand_in:
             notes["stand_in"] = True
         out = [
             Probe(w.id, w.arm, w.text, "", w.pair, {"doc": w.doc, "title": w.title, **notes})
@@ -290,6 +298,13 @@ class Pathways(Audit):
             raise UsageError(f"n must be at least 2, got {n}")
         planted, held, texts = canary_material(seed=seed + 2_506_215, n=n, words=44)
         base = dataclasses.replace(
-            self, texts=None, fresh=None, checkpoints=None, scores=None, per_arm=n, material=planted
+            self,
+            texts=None,
+            fresh=None,
+            probe=None,
+            checkpoints=None,
+            scores=None,
+            per_arm=n,
+            material=planted,
         )
         return Planting(base, dataclasses.replace(base, material=held), texts)

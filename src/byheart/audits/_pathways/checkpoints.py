@@ -1,4 +1,4 @@
-"""A run on disk: its checkpoint folders in the order of their steps, and scores beside them."""
+"""A run on disk: checkpoint folders in the order of their steps, scores beside them, and a probe."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from byheart.core._json_lines import read_json_lines
 from byheart.core.errors import DataError
+from byheart.data.passages import Passage, shipped
 
-__all__ = ["Scores", "checkpoint_folders", "read_scores", "step_of"]
+__all__ = ["Scores", "checkpoint_folders", "read_probe", "read_scores", "step_of"]
 
 
 def step_of(path: Path | str, otherwise: int = -1) -> int:
@@ -131,3 +133,29 @@ def read_scores(path: str | Path, score: str = "") -> Scores:
                 raise DataError(f"{path}, line {line}: {head[i]} is no finite number: {row[i]!r}")
             out[i][step] = value
     return Scores(out[main], {head[i]: out[i] for i in columns if i != main})
+
+
+def read_probe(path: str | Path) -> tuple[tuple[Passage, ...], bool]:
+    """Samples to be followed, out of JSON lines with ``text`` and, where one is known, ``arm``.
+
+    Returns:
+        Passages, of which `Passage.famous` marks the seen arm, and whether the fresh arm is the
+        shipped passages, for want of lines with ``"arm": "fresh"``.
+
+    Raises:
+        DataError: With file and line: no text, another arm, or no seen line at all.
+    """
+    out = []
+    for number, where, record in read_json_lines(path):
+        text, arm = record.get("text"), record.get("arm", "seen")
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f'{where}: no text; a line is {{"text": "..."}}')
+        if arm not in ("seen", "fresh"):
+            raise DataError(f"{where}: arm is seen or fresh, got {arm!r}")
+        name = f"{Path(path).name}:{number}"
+        out.append(Passage(name, text, famous=arm == "seen", work=name))
+    if not any(p.famous for p in out):
+        raise DataError(f"{path} has no line of the seen arm")
+    if all(p.famous for p in out):
+        return (*out, *(p for p in shipped() if not p.famous)), True
+    return tuple(out), False
