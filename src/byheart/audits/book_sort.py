@@ -43,6 +43,7 @@ from byheart.audits._sort.scoring import (
     lenient_answer,
     strict_answer,
 )
+from byheart.audits._sort.tuning import TuningPoint, fine_tune, study_texts, tuning_study
 from byheart.audits._sort.variants import (
     KNOWN,
     VALIDATION,
@@ -74,6 +75,7 @@ __all__ = [
     "Choice",
     "Chosen",
     "Pair",
+    "TuningPoint",
     "Wording",
     "bins_of",
     "book_seed",
@@ -81,6 +83,7 @@ __all__ = [
     "chronicle",
     "debiased",
     "ends_sentence",
+    "fine_tune",
     "from_logprobs",
     "lenient_answer",
     "make_pairs",
@@ -95,10 +98,12 @@ __all__ = [
     "sort_task",
     "strays",
     "strict_answer",
+    "study_texts",
     "table",
     "to_datasets",
     "to_jsonl",
     "training_texts",
+    "tuning_study",
 ]
 
 _HEADROOM = 48

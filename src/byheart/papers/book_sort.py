@@ -6,7 +6,8 @@ new excerpts, and eight books by heart; then it is asked about the books without
 is asked about books that it knows (Jane Austen's, where Debian's package or a folder of books is
 there, else the shipped passages).
 
-The large case (``full=True``) asks a model of your choice at three lengths of excerpts.
+The large case (``full=True``) asks a model of your choice at three lengths of excerpts, then trains it
+on the books, and beside it one on other texts, and asks again.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def run(
     result = Result(
         "book-sort", CLAIM, verdict_of(checks), checks, _findings(nets, rows), figures,
         time.perf_counter() - began,
-        [*notes, "the paper fine-tunes Llama-3-8B on eight books; that has not been run",
+        [*notes, "the paper fine-tunes Llama-3-8B on eight books; the large case does that with a model of "
+         "your choice",
          "the large case (--full) has not been run"],
     )  # fmt: skip
     if out is not None:
@@ -318,7 +320,7 @@ def _full(
         done = measure(
             loaded, audit, probes=audit.probes(),
             progress=lambda t, k=k, n=length: _tell(  # type: ignore[misc]
-                progress, f"excerpts of {n} words", (k + t.done / max(t.total, 1)) / len(_LENGTHS)
+                progress, f"excerpts of {n} words", (k + t.done / max(t.total, 1)) / len(_LENGTHS) / 2
             ),
         )  # fmt: skip
         if done.stopped is not None:
@@ -340,9 +342,22 @@ def _full(
                 context.low > 0.5 and memory.high < context.low,
             )
         )
+    notes, figures = [f"model: {spec}", f"books: {len(books)}"], []
+    if "weights" in loaded.capabilities:
+        from byheart.papers._sort_full import draw, tuned
+
+        del loaded  # each arm loads its own
+        arms, more = tuned(
+            spec, books, device=device, most=min(count, 200),
+            tell=lambda what, share: _tell(progress, what, 0.5 + share / 2),
+        )  # fmt: skip
+        checks += more
+        figures = [] if out is None else [draw(arms, Path(out))]
+    else:
+        notes.append(f"{loaded.name} shows no weights, so that nothing was trained on the books")
     result = Result(
-        "book-sort", CLAIM, verdict_of(checks), checks, _findings([], rows), [],
-        time.perf_counter() - began, [f"model: {spec}", f"books: {len(books)}"],
+        "book-sort", CLAIM, verdict_of(checks), checks, _findings([], rows), figures,
+        time.perf_counter() - began, notes,
     )  # fmt: skip
     if out is not None:
         result.save(out)
