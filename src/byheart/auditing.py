@@ -39,6 +39,7 @@ def audit(
     out: str | Path | None = None,
     logs: bool = True,
     self_test: bool = False,
+    self_test_seconds: float = 70.0,
     device: str | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -65,6 +66,8 @@ def audit(
             finished rows. None keeps everything in memory.
         logs: Also write inspect_ai logs there.
         self_test: Plant fresh items in an adapter and show that they are found (needs weights).
+        self_test_seconds: Time box of the adapter's training. Where it runs out before all items are
+            known, the self-test says so; a busy machine needs more.
         device: As for `byheart.load`.
         dtype: As for `byheart.load`.
         progress: Called with a `byheart.core.run.Tick` as rows finish.
@@ -125,7 +128,9 @@ def audit(
         from byheart.selftest import self_test as test
 
         try:
-            result = test(loaded, chosen, seed=seed, out=folder, progress=progress)
+            result = test(
+                loaded, chosen, seed=seed, seconds=self_test_seconds, out=folder, progress=progress
+            )
             report = dataclasses.replace(report, self_test=result)
         except (KeyboardInterrupt, ByheartError) as error:  # what was audited is reported
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)

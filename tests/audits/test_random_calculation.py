@@ -414,7 +414,7 @@ def test_the_tasks_are_found_by_name_and_take_what_a_command_line_gives(tmp_path
     def reply(messages, tools, choice, config):
         from inspect_ai.model import ModelOutput, ModelUsage
 
-        seeds.append((config.seed, config.temperature, config.top_p))
+        seeds.append((config.seed, config.temperature, config.top_p, config.top_k))
         text = task.dataset[0].metadata["tail"] if len(seeds) == 1 else "nothing"
         output = ModelOutput.from_content("mockllm/model", text)
         output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
@@ -426,8 +426,8 @@ def test_the_tasks_are_found_by_name_and_take_what_a_command_line_gives(tmp_path
         task, model=model, display="none", log_dir=str(tmp_path / "logs"), score_display=False
     )
     assert log.status == "success", log.error
-    assert len({s for s, _, _ in seeds}) == 4
-    assert {(t, p) for _, t, p in seeds} == {(0.7, 0.8)}
+    assert len({s for s, *_ in seeds}) == 4
+    assert {tuple(rest) for _, *rest in seeds} == {(0.7, 0.8, 20)}
     (values,) = [s.metrics for s in log.results.scores]
     assert values["exact_match@60"].value == 0.25
 

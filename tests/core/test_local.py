@@ -484,6 +484,33 @@ def test_top_p_keeps_the_nucleus(model: LocalModel) -> None:
     assert _fits(drawn, nucleus) > 1e-3 or size == 1
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+def test_top_k_keeps_the_likeliest(model: LocalModel, top_p: float) -> None:
+    """Top-k first, its mass set to 1, then the nucleus of what is left."""
+    p = _distribution(model, model.prompt_ids("a lazy dog"))
+    order = np.argsort(-p)
+    cut = np.zeros_like(p)
+    cut[order[:4]] = p[order[:4]] / p[order[:4]].sum()
+    size = min(4, int(np.searchsorted(np.cumsum(cut[order]), top_p - 1e-9)) + 1)
+    kept = np.zeros_like(p)
+    kept[order[:size]] = p[order[:size]] / p[order[:size]].sum()
+    ask = Sample("a lazy dog", n=2000, temperature=1.0, top_k=4, top_p=top_p, max_tokens=1)
+    drawn = [c.tokens[0] if c.tokens else 2 for c in model.sample([ask])[0]]
+    assert set(drawn) == set(order[:size].tolist())
+    assert _fits(drawn, kept) > 1e-3 or size == 1
+
+
+def test_top_k_of_one_row_leaves_the_others_alone(model: LocalModel) -> None:
+    free = Sample("a dog", n=20, temperature=1.0, max_tokens=5)
+    alone = [c.tokens for c in model.sample([free])[0]]
+    tight = Sample("a dog", n=20, temperature=1.0, max_tokens=5, top_k=1, seed=1)
+    both = model.sample([free, tight, Sample("a dog", max_tokens=5)])
+    assert [c.tokens for c in both[0]] == alone
+    assert {c.tokens for c in both[1]} == {both[2][0].tokens}
+    with pytest.raises(UsageError, match="top_k"):
+        Sample("a dog", top_k=-1)
+
+
 def test_top_p_of_one_row_leaves_the_others_alone(model: LocalModel) -> None:
     free = Sample("a dog", n=20, temperature=1.0, max_tokens=5)
     alone = [c.tokens for c in model.sample([free])[0]]

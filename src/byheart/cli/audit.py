@@ -78,6 +78,9 @@ def audit(
         bool,
         typer.Option("--self-test", help="Plant fresh items in an adapter; show they are found."),
     ] = False,
+    self_test_seconds: Annotated[
+        float, typer.Option(help="Time box of the self-test's training; more on a busy machine.")
+    ] = 70.0,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, mps; the best if left out.")
     ] = None,
@@ -96,7 +99,8 @@ def audit(
             model, audits or None, limit=limit, seed=seed, samples=samples, texts=texts or None,
             fresh=fresh or None, csv=csv, cutoff=cutoff, benchmark=benchmark,
             checkpoints=checkpoints or None, scores=scores, reference=reference,
-            knobs=knobs, out=out, logs=not no_logs, self_test=self_test, device=device, dtype=dtype,
+            knobs=knobs, out=out, logs=not no_logs, self_test=self_test,
+            self_test_seconds=self_test_seconds, device=device, dtype=dtype,
         )  # fmt: skip
     except OutputError as error:
         if error.report is not None:  # what was measured is shown, though it cannot be saved
@@ -122,7 +126,7 @@ def audit(
         meta = report.self_test.meta
         cut_off = (
             f"; its training was cut off with {meta['known']} of {meta['texts']} texts learned: run it "
-            "again when the machine is free"
+            "again with a larger --self-test-seconds"
             if meta.get("training_stopped") == "seconds"
             else ""
         )

@@ -277,6 +277,9 @@ def _choose(model: LocalModel, rows: Sequence[_Row], logits_RV: Any) -> list[int
     index = torch.tensor(hot, device=logits_RV.device)
     scale = torch.tensor([rows[k].sample.temperature for k in hot], device=logits_RV.device)
     probs = torch.softmax((logits_RV[index] - top_R[index, None]) / scale[:, None], -1)
+    top_k = [rows[k].sample.top_k for k in hot]
+    if max(top_k) > 0:
+        probs = _likeliest(probs, torch.tensor(top_k, device=probs.device))
     top_p = [rows[k].sample.top_p for k in hot]
     if min(top_p) < 1:
         probs = _nucleus(probs, torch.tensor(top_p, device=probs.device))
@@ -288,6 +291,16 @@ def _choose(model: LocalModel, rows: Sequence[_Row], logits_RV: Any) -> list[int
     for k, token in zip(hot, drawn[:, 0].clamp_max(probs.shape[-1] - 1).tolist(), strict=True):
         tokens[k] = token
     return tokens
+
+
+def _likeliest(probs: Any, top_k: Any) -> Any:
+    """Keep the `top_k` largest of each row, and their mass 1; rows with 0 keep all."""
+    import torch
+
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+    place = torch.arange(probs.shape[-1], device=probs.device)
+    left = ordered.masked_fill((place >= top_k[:, None]) & (top_k[:, None] > 0), 0.0)
+    return torch.zeros_like(probs).scatter(-1, order, left / left.sum(-1, keepdim=True))
 
 
 def _nucleus(probs: Any, top_p: Any) -> Any:

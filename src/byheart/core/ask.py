@@ -35,6 +35,8 @@ class Sample:
         temperature: 0 is greedy decoding.
         max_tokens: At most this many new tokens each.
         top_p: Nucleus; 1 keeps the whole distribution.
+        top_k: Keep the likeliest so many, before the nucleus is cut; 0 keeps all. Endpoints whose
+            interface has no such setting leave it out.
         stop: The text is cut before the first of these strings.
         seed: Same seed, same prompt, same model: same continuations.
         role: ``""`` asks the audited model, another name asks a helper model of that role.
@@ -45,6 +47,7 @@ class Sample:
     temperature: float = 0.0
     max_tokens: int = 64
     top_p: float = 1.0
+    top_k: int = 0
     stop: tuple[str, ...] = ()
     seed: int = 0
     role: str = ""
@@ -58,6 +61,8 @@ class Sample:
             raise UsageError(
                 f"temperature must be >= 0 and top_p in (0, 1], got {self.temperature}, {self.top_p}"
             )
+        if self.top_k < 0:
+            raise UsageError(f"top_k must be 0 (all) or more, got {self.top_k}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ async def _sample(ask: Sample, model: InspectAIModel) -> list[Completion]:
         temperature=ask.temperature,
         max_tokens=ask.max_tokens,
         top_p=ask.top_p if ask.top_p < 1 else None,
+        top_k=ask.top_k or None,
         stop_seqs=list(ask.stop) or None,
         seed=ask.seed,
         num_choices=ask.n if ask.n > 1 and _provider(model) in _MANY else None,

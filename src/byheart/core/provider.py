@@ -199,6 +199,7 @@ class ByheartAPI(ModelAPI):
             temperature=1.0 if config.temperature is None else config.temperature,
             max_tokens=config.max_tokens or 256,
             top_p=1.0 if config.top_p is None else config.top_p,
+            top_k=config.top_k or 0,
             stop=tuple(config.stop_seqs or ()),
             seed=config.seed or 0,
         )

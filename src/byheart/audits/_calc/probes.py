@@ -181,6 +181,7 @@ def partial_prompt(
     samples: int = 1,
     temperature: float = 0.7,
     top_p: float = 0.8,
+    top_k: int = 20,
     seed: int = 0,
 ) -> PartialReport:
     """Both probes on a model, greedily or as a mean of several samples.
@@ -198,6 +199,7 @@ def partial_prompt(
             row here.
         temperature: Of samples (0.7).
         top_p: Of samples (0.8).
+        top_k: Of samples (20); 0 keeps all.
         seed: Of samples.
 
     Raises:
@@ -223,6 +225,7 @@ def partial_prompt(
         Sample(
             (("user", shown),) if chat else shown, n=samples, max_tokens=max_tokens, seed=seed,
             temperature=0.0 if samples == 1 else temperature, top_p=1.0 if samples == 1 else top_p,
+            top_k=0 if samples == 1 else top_k,
         )
         for _, _, shown, _, _ in plan
     ]  # fmt: skip

@@ -31,7 +31,11 @@ __all__ = ["calculation_scorer", "calculation_task", "partial_prompt_scorer", "p
 
 @solver(name="byheart/continue")
 def go_on(
-    max_tokens: int = 256, chat: bool = False, temperature: float = 0.0, top_p: float = 1.0
+    max_tokens: int = 256,
+    chat: bool = False,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
 ) -> Solver:
     """Continue the input as plain text, or answer it as a chat; each epoch has a seed of its own."""
 
@@ -39,8 +43,9 @@ def go_on(
         text = state.input_text
         prompt: Prompt = (("user", text),) if chat else text
         ask = Sample(
-            prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=state.epoch
-        )
+            prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k,
+            seed=state.epoch,
+        )  # fmt: skip
         reply = await reply_to(ask, get_model())
         state.output.completion = reply[0].text  # type: ignore[index]
         return state
@@ -95,6 +100,7 @@ def partial_prompt_task(
     samples: int = 1,
     temperature: float = 0.7,
     top_p: float = 0.8,
+    top_k: int = 20,
 ) -> Task:
     """Both probes as a task: one sample for each question and ratio, means by ratio.
 
@@ -111,6 +117,7 @@ def partial_prompt_task(
         samples: 1 is greedy; more are drawn (paper: 16), and their means are taken.
         temperature: Of several samples (0.7).
         top_p: Of several samples (0.8).
+        top_k: Of several samples (20); 0 keeps all. Providers without it leave it out.
 
     Raises:
         UsageError: If no question is given, or a value makes no sense.
@@ -139,7 +146,7 @@ def partial_prompt_task(
         dataset=MemoryDataset(items, name="partial-prompt"),
         solver=go_on(max_tokens, chat)
         if samples == 1
-        else go_on(max_tokens, chat, temperature, top_p),
+        else go_on(max_tokens, chat, temperature, top_p, top_k),
         scorer=partial_prompt_scorer(),
         epochs=samples,
         name="partial_prompt",
