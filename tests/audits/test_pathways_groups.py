@@ -279,6 +279,7 @@ def test_a_series_that_does_not_move_has_no_correlation():
     ("x", "y", "message"),
     [
         ([1, 2.0], [1, 2.0], "at least three"),
+        (["a", "b", "c"], [1, 2.0, 3], "must be numbers"),
         ([1, 2, 3.0], [1, 2.0], "3 checkpoints and accuracy 2"),
         ([1, math.nan, 3.0], [1, 2, 3.0], "NaN or infinity at checkpoint 1"),
     ],

@@ -131,6 +131,9 @@ def test_permuting_the_experts_of_a_real_model_changes_no_metric_in_experts():
         ([[3] * 65], {"max_tokens": 1}, UsageError, "max_tokens at least 2"),
         ([[3, 4]], {"threshold": 0}, UsageError, "share in"),
         ([[3, 4]], {"scoring": "hard"}, UsageError, "scoring is"),
+        ("the quick fox", {}, UsageError, "put it in a list"),
+        (["old tree", None], {}, DataError, "sample 1 is neither a text nor token ids"),
+        ([[3.5, 4]], {}, DataError, "sample 0 is neither"),
     ],
 )
 def test_samples_that_cannot_be_followed(texts, options, error, message):
@@ -143,6 +146,24 @@ def test_long_samples_are_cut_where_that_is_asked():
     assert [len(t) for t in probe.ids] == [64, 10]
     with pytest.raises(UsageError, match="need the model's tokenizer"):
         PathwayProbe(make_tiny_moe(), None, ["fox and dog"])
+
+
+def test_a_tokenizer_of_another_model_is_noticed():
+    with pytest.raises(DataError, match="outside the model's vocabulary of 10"):
+        PathwayProbe(make_tiny_moe(vocab_size=10), make_tokenizer(), ["rain falls on grey river"])
+
+
+def test_ids_may_be_arrays_and_models_names(run):
+    ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
+    model = make_tiny_moe()
+    a, b = PathwayProbe(model, None, ids), PathwayProbe(model, None, ids.numpy())
+    assert a.digest == b.digest == PathwayProbe(model, None, ids.tolist()).digest
+    named = PathwayProbe(f"hf:{run / 'out' / 'checkpoint-100'}", None, ["old tree", "lazy dog"])
+    assert named.run().g.shape == (2, 3, 8)
+    with pytest.raises(UsageError, match="follows a torch module, got dict"):
+        PathwayProbe({}, None, ["old tree"])
+    with pytest.raises(UsageError, match="takes a PathwayProbe"):
+        PathwayCallback(model)
 
 
 def test_a_dense_model_is_refused_at_once():

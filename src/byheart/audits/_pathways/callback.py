@@ -61,6 +61,10 @@ class PathwayCallback(TrainerCallback):
     ) -> None:
         if every < 1:
             raise UsageError(f"every must be at least 1 step, got {every}")
+        if not isinstance(probe, PathwayProbe):
+            raise UsageError(
+                f"the callback takes a PathwayProbe(model, tokenizer, texts), got {type(probe).__name__}"
+            )
         if len(probe) < 2:
             raise DataError("pathways are compared between samples; the probe has one")
         if snapshots and out is None:

@@ -313,7 +313,10 @@ def correlations(
 
 
 def _series(values: Any, name: str) -> np.ndarray:
-    x = np.asarray(values, dtype=float).ravel()
+    try:
+        x = np.asarray(values, dtype=float).ravel()
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name} must be numbers, one a checkpoint: {error}") from error
     if not np.isfinite(x).all():
         raise DataError(
             f"{name} holds NaN or infinity at checkpoint {int(np.argmin(np.isfinite(x)))}; leave "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from byheart.audits._pathways.snapshot import Snapshot, _threshold
 from byheart.core.errors import DataError, UsageError
-from byheart.core.model import Model
+from byheart.core.model import Model, load
 from byheart.core.routing import Router, check_lengths, find_neurons, find_routers, route
 
 __all__ = ["PathwayProbe"]
@@ -22,7 +23,8 @@ class PathwayProbe:
     ``N * L * K`` floats come back.
 
     Args:
-        model: A mixture-of-experts causal model of transformers, or a local `byheart.Model`.
+        model: A mixture-of-experts causal model of transformers, a local `byheart.Model`, or what
+            `byheart.load` makes one of.
         tokenizer: Its tokenizer; not needed where `texts` are token ids, nor with a `byheart.Model`.
         texts: The samples: texts, or sequences of token ids, each of at least two tokens.
         threshold: Share of each layer's weight that a pathway covers (paper, §4.1: .7; it ablates
@@ -68,10 +70,16 @@ class PathwayProbe:
             )
         if scoring not in ("auto", "softmax", "sigmoid", "probabilities"):
             raise UsageError(f"scoring is auto, softmax, sigmoid or probabilities, got {scoring!r}")
-        self.name = getattr(model, "name", "") if isinstance(model, Model) else ""
+        if isinstance(texts, str):
+            raise UsageError("texts must be a sequence of samples, got one text; put it in a list")
+        if isinstance(model, str):
+            model = load(model)
+        self.name = model.name if isinstance(model, Model) else ""
         if isinstance(model, Model):
             tokenizer = tokenizer or getattr(model, "tokenizer", None)
             model = model.weights
+        if not hasattr(model, "named_modules"):
+            raise UsageError(f"a probe follows a torch module, got {type(model).__name__}")
         self.model, self.tokenizer = model, tokenizer
         self.name = self.name or type(model).__name__
         self.neurons = neurons
@@ -91,11 +99,17 @@ class PathwayProbe:
                 raise DataError(f"sample {i} is empty; leave it out")
             if self.tokenizer is None:
                 raise UsageError("texts need the model's tokenizer; give it, or token ids")
-            return list(self.tokenizer(text)["input_ids"])
-        ids = [int(t) for t in text]
-        vocabulary = int(getattr(self.model.config.get_text_config(), "vocab_size", 0) or 0)
+            ids = list(self.tokenizer(text)["input_ids"])
+        else:
+            try:
+                ids = [operator.index(t) for t in text]
+            except TypeError as error:
+                raise DataError(
+                    f"sample {i} is neither a text nor token ids: {type(text).__name__} ({error})"
+                ) from error
         if not ids:
             raise DataError(f"sample {i} is empty; leave it out")
+        vocabulary = int(getattr(self.model.config.get_text_config(), "vocab_size", 0) or 0)
         if min(ids) < 0 or (vocabulary and max(ids) >= vocabulary):
             raise DataError(
                 f"sample {i} has token {max(ids) if min(ids) >= 0 else min(ids)}, outside the "
