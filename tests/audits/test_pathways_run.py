@@ -162,6 +162,8 @@ def test_ids_may_be_arrays_and_models_names(run):
     assert named.run().g.shape == (2, 3, 8)
     with pytest.raises(UsageError, match="follows a torch module, got dict"):
         PathwayProbe({}, None, ["old tree"])
+    with pytest.raises(UsageError, match="no configuration of transformers"):
+        PathwayProbe(torch.nn.Linear(2, 2), None, [[3, 4]])
     with pytest.raises(UsageError, match="takes a PathwayProbe"):
         PathwayCallback(model)
 
@@ -231,6 +233,8 @@ def test_the_callback_follows_a_run_and_does_not_disturb_it(tmp_path):
     assert Snapshot.load(tmp_path / "out" / "step-4.npz").step == 4
     logged = [x for x in trainer.state.log_history if "pathway_distance" in x]
     assert [x["step"] for x in logged] == [0, 2, 4, 6]
+    assert "distance/0" in seen.history[0]
+    assert not any("/" in k for x in logged for k in x)  # a number a layer is too much for a log
 
 
 def test_accuracy_of_evaluations_is_held_beside(tmp_path):

@@ -131,7 +131,8 @@ class PathwayCallback(TrainerCallback):
         self._write(row)
         if self.snapshots and self.out is not None:
             snap.save(self.out / f"step-{step}.npz")
-        self._told = {f"pathway_{k}": v for k, v in row.items() if k not in ("step", "accuracy")}
+        shown = {k: v for k, v in row.items() if k not in ("step", "accuracy") and "/" not in k}
+        self._told = {f"pathway_{k}": v for k, v in shown.items()}
         if hasattr(state, "log_history"):
             told = {k: v for k, v in self._told.items() if math.isfinite(v)}
             state.log_history.append({**told, "step": step})

@@ -80,6 +80,11 @@ class PathwayProbe:
             model = model.weights
         if not hasattr(model, "named_modules"):
             raise UsageError(f"a probe follows a torch module, got {type(model).__name__}")
+        if not hasattr(getattr(model, "config", None), "get_text_config"):
+            raise UsageError(
+                f"{type(model).__name__} has no configuration of transformers; a probe calls "
+                "model(input_ids=..., attention_mask=..., use_cache=False).logits and reads its config"
+            )
         self.model, self.tokenizer = model, tokenizer
         self.name = self.name or type(model).__name__
         self.neurons = neurons
