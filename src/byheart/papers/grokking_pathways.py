@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,15 @@ class _Seed:
 
     rule: list[dict[str, float]]
     shuffled: list[dict[str, float]]
+    _kept: dict[bool, dict[str, Correlation]] = field(default_factory=dict, repr=False)
 
     def found(self, late: bool = False) -> dict[str, Correlation]:
         """Correlations with test accuracy, by metric; `late` from its sustained rise on."""
+        if late not in self._kept:
+            self._kept[late] = self._correlated(late)
+        return self._kept[late]
+
+    def _correlated(self, late: bool) -> dict[str, Correlation]:
         rows = _settled(self.rule)
         start = sustained_rise([r["test"] for r in rows]) if late else 0
         rows = rows[min(start, max(0, len(rows) - 3)) :]
