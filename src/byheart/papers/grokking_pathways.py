@@ -137,7 +137,7 @@ def run(
             tell(0.0)
             trained = train(size, seed=seed, shuffled=i == 1, device=device or "cpu", tell=tell)
             arms.append(trained.rows)
-        done.append(_Seed(*arms))
+        done.append(_Seed(arms[0], arms[1]))
     few = [
         i for i, d in enumerate(done) if min(len(_settled(d.rule)), len(_settled(d.shuffled))) < 5
     ]
