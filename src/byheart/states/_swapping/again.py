@@ -31,6 +31,7 @@ class Setting:
             "device_type": kind, "enabled": torch.is_autocast_enabled(kind),
             "dtype": torch.get_autocast_dtype(kind), "cache_enabled": torch.is_autocast_cache_enabled(),
         }  # fmt: skip
+        self.mixed = bool(self._autocast["enabled"])
         self.random = random_state(device)
 
     @contextlib.contextmanager
@@ -137,7 +138,8 @@ class Watch(TorchFunctionMode):
     def forget(self) -> None:
         """Hold no tensor any more."""
         self.arguments.clear()
-        self._results = self._drops = iter(())
+        self._results = iter(())
+        self._drops = iter(())
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -189,11 +191,11 @@ def only_tokens(tensor: torch.Tensor, wanted: torch.Size, begin: int) -> torch.T
 @contextlib.contextmanager
 def quiet_buffers(block: torch.nn.Module) -> Iterator[None]:
     """A second pass leaves running statistics as the first one left them."""
-    kept = [(b, b.detach().clone(), b._version) for b in block.buffers()]
+    kept = [(b, b.detach().clone()) for b in block.buffers()]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value, version in kept:
-                if buffer._version != version:
+            for buffer, value in kept:
+                if not torch.equal(buffer, value):
                     buffer.copy_(value)

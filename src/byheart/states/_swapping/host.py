@@ -30,30 +30,25 @@ class Chunk:
 
 
 class Room:
-    """Chunks of one layer's pass; handed out from the front, given back as a whole."""
+    """One layer's pass on the host: one flat stretch, handed out from the front."""
 
-    def __init__(self, pool: HostPool) -> None:
+    def __init__(self, pool: HostPool, sizes: list[int]) -> None:
         self._pool = pool
-        self._chunks: list[Chunk] = []
+        total = sum(-(-size // _ALIGN) * _ALIGN for size in sizes)
+        self._chunk: Chunk | None = pool.chunk(total) if total else None
         self._used = 0
 
     def take(self, size: int) -> torch.Tensor:
-        """`size` bytes, uint8.
-
-        Raises:
-            BudgetExceeded: If neither the host's budget nor the disk has room.
-        """
-        begin = -(-self._used // _ALIGN) * _ALIGN
-        if not self._chunks or begin + size > len(self._chunks[-1]):
-            self._chunks.append(self._pool.chunk(size))
-            begin = 0
-        self._used = begin + size
-        return self._chunks[-1].data[begin : begin + size]
+        """The next `size` bytes, uint8; sizes come as they were announced."""
+        assert self._chunk is not None
+        begin = self._used
+        self._used += -(-size // _ALIGN) * _ALIGN
+        return self._chunk.data[begin : begin + size]
 
     def leave(self) -> None:
         """Give everything back; nothing that was taken may be read any more."""
-        chunks, self._chunks = self._chunks, []
-        for chunk in chunks:
+        chunk, self._chunk = self._chunk, None
+        if chunk is not None:
             self._pool.give(chunk)
 
 
@@ -64,19 +59,12 @@ class HostPool:
         limit: Bytes of host memory.
         disk: Folder for files beyond it; None allows none. They hold raw bytes, and are removed.
         pinned: Page-lock the memory, so that a GPU copies it without the processor.
-        chunk: Least bytes of a chunk. Memory is taken once and used again: page-locking for every
-            tensor would stop the device each time.
+
+    Memory is taken once and used again: page-locking for every tensor would stop the device.
     """
 
-    def __init__(
-        self,
-        limit: int,
-        disk: Path | str | None = None,
-        *,
-        pinned: bool = False,
-        chunk: int = 1 << 24,
-    ) -> None:
-        self.limit, self.pinned, self._least = int(limit), pinned, chunk
+    def __init__(self, limit: int, disk: Path | str | None = None, *, pinned: bool = False) -> None:
+        self.limit, self.pinned = int(limit), pinned
         self._disk = None if disk is None else Path(disk)
         self._folder: Path | None = None
         self._free: list[Chunk] = []
@@ -111,19 +99,18 @@ class HostPool:
             self._free.append(chunk)
 
     def _new(self, size: int) -> Chunk:
-        wanted = max(size, min(self._least, self.limit - self.host_bytes))
-        if self.host_bytes + wanted > self.limit:
-            self._drop(self.host_bytes + wanted - self.limit)
-        if self.host_bytes + wanted <= self.limit:
-            data = torch.empty(wanted, dtype=torch.uint8, pin_memory=self.pinned)
-            self.host_bytes += wanted
+        if self.host_bytes + size > self.limit:
+            self._drop(self.host_bytes + size - self.limit)
+        if self.host_bytes + size <= self.limit:
+            data = torch.empty(size, dtype=torch.uint8, pin_memory=self.pinned)
+            self.host_bytes += size
             return Chunk(data)
         if self._disk is None:
             raise BudgetExceeded(
                 f"swapping needs {size:,} bytes more and {self.host_bytes:,} of the host's budget of "
                 f"{self.limit:,} are in use; raise cpu_bytes, lower alpha, or name a folder with disk"
             )
-        return self._on_disk(max(size, self._least))
+        return self._on_disk(size)
 
     def _drop(self, size: int) -> None:
         """Free chunks that are too small to be of use, until so many bytes are won."""

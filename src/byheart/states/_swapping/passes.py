@@ -200,35 +200,32 @@ class Pass:
         swap, keep, again = split.tokens(self.length) if self.length else (0, 0, 0)
         if again and self.whole_again:
             swap, keep = 0, 0
-        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.room = swapper.pool_room()
+        going: list[tuple[Content, torch.Tensor]] = []
         for c in self.contents:
             tensor = c.tensor
             if tensor is None or c.spoilt:
                 continue
-            if again and self.whole_again:
-                if c is not self.input:
-                    c.counts = (0, 0, 1)
-                    c.tensor = None
-                    continue
-                moved = tensor
-            elif c.dim is None or not again:
-                moved = tensor
-            else:
+            if again and self.whole_again and c is not self.input:
+                c.counts = (0, 0, 1)
+                c.tensor = None
+                continue
+            moved = tensor
+            if again and not self.whole_again and c.dim is not None:
                 c.counts = (swap, keep, again)
                 cut = self._cut(c, tensor)
                 moved = cut.narrow(self._axis(c), 0, swap)
                 if keep:
                     c.stays = cut.narrow(self._axis(c), swap, keep).clone()
-            if moved.numel() == 0:
-                if c.dim is not None and again and not keep:
-                    c.tensor = None
-                continue
+            if moved.numel():
+                going.append((c, moved))
+        sizes = [moved.numel() * moved.element_size() for _, moved in going]
+        self.room = swapper.pool_room(sizes)
+        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for (c, moved), size in zip(going, sizes, strict=True):
             if moved.dim() != len(c.order):
                 c.order = list(range(moved.dim()))
             ordered = moved.permute(c.order)
-            data = self.room.take(moved.numel() * moved.element_size())
-            c.host = data.view(c.dtype).view(ordered.shape)
+            c.host = self.room.take(size).view(c.dtype).view(ordered.shape)
             pairs.append((c.host, ordered))
         self.done = swapper.streams.out(pairs)
         swapper.count(self)
@@ -326,6 +323,11 @@ class Pass:
                 else next(c.counts[0] + c.counts[1] for c in self.contents if c.counts[2])
             )
             found = self.run_again(begin, whole=self.whole_again)
+            if not self.whole_again and int(found["count"]) != self._count:
+                # Other experts were asked, or the like: what was saved cannot be told apart. As a
+                # whole the block does what it did.
+                self.whole_again = True
+                found = self.run_again(0, whole=True)
             for c in self.contents:
                 if c.counts[2]:
                     c.tensor = self._joined(c, found)
@@ -404,6 +406,7 @@ class Pass:
                 for name, tensor in zip("qkv", given, strict=False):
                     found[name, call] = tensor.detach()
             watch.forget()
+        found["count"] = torch.tensor(count)
         return found
 
     def _result(self, content: Content) -> torch.Tensor:
@@ -501,6 +504,8 @@ def verified(keeper: Pass, begin: int) -> bool:
         found = keeper.run_again(begin)
     except (RuntimeError, TypeError, ValueError, IndexError, StopIteration, ModelError):
         return False  # it cannot be run on some of its tokens
+    if int(found["count"]) != keeper._count:
+        return False
     for c in keeper.contents:
         if c.dim is None or c.tensor is None:
             continue
@@ -515,7 +520,9 @@ def verified(keeper: Pass, begin: int) -> bool:
             return False
         part = part.reshape(wanted.shape)
         if wanted.is_floating_point():
+            # Other shapes are rounded in another order; tokens that were mixed are off by far more.
             near = 1e-9 if c.dtype is torch.float64 else 1e-4 if c.dtype is torch.float32 else 3e-2
+            near = 3e-2 if keeper.setting.mixed else near
             scale = float(wanted.abs().amax()) if wanted.numel() else 0.0
             if not torch.allclose(
                 part, wanted, rtol=near, atol=near * max(scale, 1e-30), equal_nan=True

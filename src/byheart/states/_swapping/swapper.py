@@ -26,6 +26,8 @@ __all__ = ["ActivationSwapper", "SwapStats", "find_blocks"]
 _KEPT = 2
 """Last layers whose backward pass begins at once; they keep everything (paper, section 4.2)."""
 _PROBE = 1 << 26
+_SPARE = 0.95
+"""Share of the host's budget that is planned with: sizes differ a little from step to step."""
 
 
 @dataclass
@@ -177,10 +179,10 @@ class ActivationSwapper:
         assert self._buffers is not None
         return self._buffers
 
-    def pool_room(self) -> Room:
+    def pool_room(self, sizes: list[int]) -> Room:
         """Host memory for one pass."""
         assert self._pool is not None
-        return Room(self._pool)
+        return Room(self._pool, sizes)
 
     def count(self, done: Pass) -> None:
         """Add a pass to the statistics."""
@@ -310,7 +312,7 @@ class ActivationSwapper:
             self._auto = solve_alpha(
                 s_input=best.input + best.fixed, s_attn=best.attention, s_others=best.others,
                 bandwidth=rate, t_layer=best.seconds, layers=len(self.blocks),
-                cpu_bytes=self._cpu_bytes,
+                cpu_bytes=_SPARE * self._cpu_bytes,
             )  # fmt: skip
         return self._auto
 
