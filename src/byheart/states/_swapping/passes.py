@@ -183,6 +183,9 @@ class Pass:
         if content.role != "other" or content is self.input or content in self.result_contents:
             return None
         dims = [d for d, n in enumerate(content.shape) if n == self.length]
+        usual = {3: 1, 2: 0}.get(len(content.shape), -1)  # [B, T, D], and [T, D] of one sequence
+        if len(dims) > 1 and usual in dims and (usual == 0 or content.shape[0] == self.batch):
+            return usual if usual or self.batch == 1 else None
         if self.batch > 1 and content.shape and content.shape[0] == self.batch * self.length:
             return None if dims else -1  # tokens of all sequences in one dimension
         return dims[0] if len(dims) == 1 else None
