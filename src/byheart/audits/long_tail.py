@@ -25,6 +25,7 @@ from byheart.audits._longtail.counting import (
     forecast_groups,
     good_turing,
 )
+from byheart.audits._longtail.data import Labelled, read_data
 from byheart.audits._longtail.estimator import MemorizationEstimator
 from byheart.audits._longtail.learners import Learner, NearestNeighbour
 from byheart.audits._longtail.mlp import BatchedMLP, MLPs
@@ -48,6 +49,7 @@ from byheart.audits._longtail.priors import (
     Zipf,
     as_prior,
 )
+from byheart.audits._longtail.report import audit_data
 from byheart.audits._longtail.runs import Runs, error_bound
 from byheart.audits._longtail.simulate import Simulation, simulate, simulate_tau
 from byheart.audits._longtail.store import load_runs, save_aux, save_runs
@@ -79,6 +81,7 @@ __all__ = [
     "Frequencies",
     "GoodTuring",
     "GroupCost",
+    "Labelled",
     "Learner",
     "LogUniform",
     "MLPs",
@@ -93,6 +96,7 @@ __all__ = [
     "Utility",
     "Zipf",
     "as_prior",
+    "audit_data",
     "disparate_cost",
     "error_bound",
     "exact_nearest",
@@ -109,6 +113,7 @@ __all__ = [
     "noise_cost",
     "opt",
     "pairs_of_runs",
+    "read_data",
     "read_pairs",
     "save_aux",
     "save_runs",

@@ -87,7 +87,10 @@ def audit(
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,
     no_logs: Annotated[bool, typer.Option("--no-logs", help="Write no inspect_ai logs.")] = False,
 ) -> None:
-    """What does this model know by heart? In Python: byheart.audit(model, audits=[...])."""
+    """What does this model know by heart? In Python: byheart.audit(model, audits=[...]).
+
+    Of data instead of a model: byheart audit memorization DATA, byheart audit longtail --counts FILE.
+    """
     knobs = _knobs(set_ or [])
     if fail_on is not None:
         from byheart.core._report_match import parse
@@ -234,4 +237,6 @@ class _Bars:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("audit")(audit)
+    from byheart.cli.audit_data import AuditCommand
+
+    app.command("audit", cls=AuditCommand)(audit)

@@ -33,6 +33,8 @@ __all__ = ["page"]
 _FOLDER = Path(__file__).parent / "report_html"
 _LONG_PROMPT = 420
 _MOST_FAILURES = 50
+_PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
+"""The only pictures that are shown: bytes within the page, nothing that is fetched or run."""
 
 
 def page(report: Report) -> str:
@@ -249,6 +251,8 @@ def _card(e: Evidence) -> dict[str, Any]:
         "id": clean(e.id),
         "score": "" if e.score is None else words.number(e.score),
         "note": clean(e.note),
+        "image": e.image if _PNG.fullmatch(e.image) else "",
+        "image_alt": clean(e.prompt[:200]),
         "prompt": safe(plain(e.prompt)),
         "long_prompt": len(e.prompt) > _LONG_PROMPT,
         "prompt_tail": "\u2026 " + tail.split(" ", 1)[-1],

@@ -52,6 +52,7 @@ class Evidence:
         produced: What the model produced; empty for audits that only score.
         score: The number this row contributed, in the finding's unit.
         note: Anything else worth saying, in a few words.
+        image: What the row is about as a picture, ``data:image/png;base64,...``, or empty.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Evidence:
     produced: str
     score: float | None = None
     note: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
