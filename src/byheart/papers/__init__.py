@@ -56,6 +56,11 @@ PAPERS: dict[str, Paper] = {
         "models come to recite logic puzzles and fail on slightly changed twins, and still reason "
         "better about new ones",
     ),
+    "long-tail": Paper(
+        "byheart.papers.long_tail",
+        "where frequencies have a long tail, not fitting what was seen once costs accuracy by an amount "
+        "that the prior tells, and training on random subsets finds which labels are memorised",
+    ),
     "random-calculation": Paper(
         "byheart.papers.random_calculation",
         "benchmarks that were read can be restored from their beginnings; on problems that nobody can "
